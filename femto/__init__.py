@@ -1,0 +1,1 @@
+"""femto trains small GPT language models on CPU cores."""

@@ -1,0 +1,1 @@
+"""Compiled kernels; their public face is `femto.kernels`."""

@@ -1,0 +1,138 @@
+# Checks at the public edge: every array is a buffer of the right type, shape and stride before a kernel sees its pointer,
+# and no output shares memory with another argument unless the kernel allows exactly that.
+
+cdef enum:
+    MAX_ARGUMENTS = 12
+
+cdef enum Access:
+    READ            # must not overlap any output
+    READ_IN_PLACE   # may be the very same memory as an output
+    WRITE
+
+
+cdef class Arguments:
+    """The arrays of one call: held until the call ends, then released."""
+
+    cdef Py_buffer views[MAX_ARGUMENTS]
+    cdef const char *names[MAX_ARGUMENTS]
+    cdef Access access[MAX_ARGUMENTS]
+    cdef int count
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.count):
+            PyBuffer_Release(&self.views[i])
+
+    cdef Py_buffer *take(self, object array, const char *name, Access access, bint integer) except NULL:
+        cdef Py_buffer *view = &self.views[self.count]
+        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT
+        cdef const char *wanted = b"int32" if integer else b"float32"
+        try:
+            PyObject_GetBuffer(array, view, flags | (PyBUF_WRITABLE if access == WRITE else 0))
+        except (BufferError, ValueError) as error:
+            raise ValueError(f"{name.decode()}: {error}; expected a writable array" if access == WRITE
+                             else f"{name.decode()}: {error}") from None
+        except TypeError:
+            raise TypeError(f"{name.decode()}: expected a NumPy array of {wanted.decode()}, "
+                            f"got {type(array).__name__}") from None
+        self.names[self.count] = name
+        self.access[self.count] = access
+        self.count += 1
+        cdef char code = view.format[0] if view.format[0] != b"=" and view.format[0] != b"<" else view.format[1]
+        if view.itemsize != 4 or not (code == b"f" if not integer else (code == b"i" or code == b"l")):
+            raise TypeError(f"{name.decode()}: expected {wanted.decode()}, "
+                            f"got {getattr(array, 'dtype', 'format ' + view.format.decode())}")
+        if <size_t>view.buf % 4:
+            raise ValueError(f"{name.decode()}: memory is not aligned to 4 bytes")
+        return view
+
+    cdef float *matrix(self, object array, const char *name, Py_ssize_t rows, Py_ssize_t columns, Access access,
+                       int64_t *ld) except? NULL:
+        """A (rows, columns) matrix whose rows are contiguous; `ld` receives the floats between rows."""
+        cdef Py_buffer *view = self.take(array, name, access, False)
+        if view.ndim != 2 or view.shape[0] != rows or view.shape[1] != columns:
+            raise ValueError(f"{name.decode()}: expected shape ({rows}, {columns}), got {shape_of(view)}")
+        self.rows_of(view, name, ld)
+        return <float *>view.buf
+
+    cdef int rows_of(self, Py_buffer *view, const char *name, int64_t *ld) except -1:
+        if view.shape[1] > 1 and view.strides[1] != 4:
+            raise ValueError(f"{name.decode()}: rows must be contiguous, got strides "
+                             f"({view.strides[0]}, {view.strides[1]}) bytes")
+        ld[0] = view.shape[1]
+        if view.shape[0] > 1:
+            if view.strides[0] < 4 * view.shape[1] or view.strides[0] % 4:
+                raise ValueError(f"{name.decode()}: rows overlap or run backwards, got strides "
+                                 f"({view.strides[0]}, {view.strides[1]}) bytes for {view.shape[1]} columns")
+            ld[0] = view.strides[0] // 4
+        return 0
+
+    cdef void *flat(self, object array, const char *name, Py_ssize_t count, Access access, bint integer) except? NULL:
+        """A C-contiguous array of `count` elements and any number of dimensions; count -1 takes any."""
+        cdef Py_buffer *view = self.take(array, name, access, integer)
+        if not PyBuffer_IsContiguous(view, b"C"):
+            raise ValueError(f"{name.decode()}: must be C-contiguous")
+        if count >= 0 and view.len != 4 * count:
+            raise ValueError(f"{name.decode()}: expected {count} elements, got {view.len // 4} in shape {shape_of(view)}")
+        return view.buf
+
+    cdef int check_overlap(self) except -1:
+        cdef int i, j
+        for i in range(self.count):
+            if self.access[i] != WRITE:
+                continue
+            for j in range(self.count):
+                if j == i or (self.access[j] == WRITE and j < i) or not overlap(&self.views[i], &self.views[j]):
+                    continue
+                if self.access[j] == READ_IN_PLACE and self.views[i].buf == self.views[j].buf and same_layout(
+                        &self.views[i], &self.views[j]):
+                    continue
+                raise ValueError(f"{self.names[i].decode()} shares memory with {self.names[j].decode()}")
+        return 0
+
+
+cdef tuple shape_of(Py_buffer *view):
+    return tuple([view.shape[i] for i in range(view.ndim)])
+
+
+cdef bint same_layout(Py_buffer *a, Py_buffer *b) noexcept:
+    cdef int i
+    if a.len != b.len:
+        return False
+    if a.ndim == 2 and b.ndim == 2 and a.shape[0] > 1:
+        return a.strides[0] == b.strides[0]
+    return True
+
+
+cdef bint overlap(Py_buffer *a, Py_buffer *b) noexcept:
+    cdef char *end_a = <char *>a.buf
+    cdef char *end_b = <char *>b.buf
+    cdef int i
+    if a.len == 0 or b.len == 0:
+        return False
+    for i in range(a.ndim):
+        end_a += (a.shape[i] - 1) * a.strides[i]
+    for i in range(b.ndim):
+        end_b += (b.shape[i] - 1) * b.strides[i]
+    return <char *>a.buf < end_b + 4 and <char *>b.buf < end_a + 4
+
+
+cdef int finish(int status) except -1:
+    if status:
+        raise MemoryError("no memory for a kernel's scratch space")
+    return 0
+
+
+cdef int set_dropout(femto_dropout *dropout, double probability, object seed, object step, object site) except -1:
+    if not 0.0 <= probability < 1.0:
+        raise ValueError(f"dropout: expected 0 <= probability < 1, got {probability}")
+    cdef uint64_t key = seed & 0xFFFFFFFFFFFFFFFF
+    dropout.seed[0] = <uint32_t>key
+    dropout.seed[1] = <uint32_t>(key >> 32)
+    dropout.stream[0] = step & 0xFFFFFFFF
+    dropout.stream[1] = site & 0xFFFFFFFF
+    dropout.scale = <float>(1.0 / (1.0 - probability))
+    dropout.threshold = 0
+    if probability > 0.0:
+        dropout.threshold = <uint32_t>max(1.0, min(4294967295.0, (1.0 - probability) * 4294967296.0))
+    return 0

@@ -1,0 +1,139 @@
+/* The two ends of the graph: token embedding with positions, rotary rotation of rows, and softmax cross entropy. */
+
+/* out (R x d) = table[token] + positions[row mod context]; positions (context x d) may be NULL. */
+typedef struct {
+    float *out, *dtable, *dpositions;
+    const float *table, *positions, *dout;
+    const int32_t *tokens;
+    int64_t rows, context, columns;
+} embedding_arguments;
+#define EMBEDDING_ROWS 64
+
+static void embedding_forward_task(void *arguments, int64_t index) {
+    const embedding_arguments *p = arguments;
+    const int64_t n = p->columns;
+    for (int64_t r = index * EMBEDDING_ROWS; r < least((index + 1) * EMBEDDING_ROWS, p->rows); r++) {
+        const float *row = p->table + (int64_t)p->tokens[r] * n;
+        const float *position = p->positions ? p->positions + r % p->context * n : NULL;
+        for (int64_t i = 0; i < n; i++) p->out[r * n + i] = position ? row[i] + position[i] : row[i];
+    }
+}
+
+static int embedding_forward(float *out, const float *table, const float *positions, const int32_t *tokens, int64_t rows,
+                             int64_t context, int64_t columns) {
+    embedding_arguments p = {.out = out, .table = table, .positions = positions, .tokens = tokens, .rows = rows,
+                             .context = context, .columns = columns};
+    femto_parallel_for((rows + EMBEDDING_ROWS - 1) / EMBEDDING_ROWS, 2.0 * (double)rows * (double)columns,
+                       embedding_forward_task, &p);
+    return 0;
+}
+
+/* dtable[token] += dout, dpositions[row mod context] += dout: one task a stripe of columns, rows in order. */
+#define EMBEDDING_STRIPE 16
+static void embedding_backward_task(void *arguments, int64_t index) {
+    const embedding_arguments *p = arguments;
+    const int64_t n = p->columns, i0 = index * EMBEDDING_STRIPE, i1 = least(i0 + EMBEDDING_STRIPE, n);
+    for (int64_t r = 0; r < p->rows; r++) {
+        float *row = p->dtable + (int64_t)p->tokens[r] * n;
+        for (int64_t i = i0; i < i1; i++) row[i] += p->dout[r * n + i];
+        if (p->dpositions) {
+            float *position = p->dpositions + r % p->context * n;
+            for (int64_t i = i0; i < i1; i++) position[i] += p->dout[r * n + i];
+        }
+    }
+}
+
+static int embedding_backward(float *dtable, float *dpositions, const float *dout, const int32_t *tokens, int64_t rows,
+                              int64_t context, int64_t columns) {
+    embedding_arguments p = {.dtable = dtable, .dpositions = dpositions, .dout = dout, .tokens = tokens, .rows = rows,
+                             .context = context, .columns = columns};
+    femto_parallel_for((columns + EMBEDDING_STRIPE - 1) / EMBEDDING_STRIPE, 2.0 * (double)rows * (double)columns,
+                       embedding_backward_task, &p);
+    return 0;
+}
+
+/* Rotate every head of every row in place by the angles of its token; `inverse` rotates back (the gradient). */
+typedef struct {
+    float *x;
+    const float *cosine, *sine;
+    int64_t ldx, rows, tokens, heads, head_size;
+    int inverse;
+} rotary_arguments;
+#define ROTARY_ROWS 32
+
+static void rotary_task(void *arguments, int64_t index) {
+    const rotary_arguments *p = arguments;
+    const int64_t half = p->head_size / 2;
+    for (int64_t r = index * ROTARY_ROWS; r < least((index + 1) * ROTARY_ROWS, p->rows); r++) {
+        const float *cosine = p->cosine + r % p->tokens * half, *sine = p->sine + r % p->tokens * half;
+        for (int64_t h = 0; h < p->heads; h++) {
+            float *x = p->x + r * p->ldx + h * p->head_size;
+            for (int64_t c = 0; c < half; c++) {
+                const float s = p->inverse ? -sine[c] : sine[c], first = x[c], second = x[c + half];
+                x[c] = first * cosine[c] - second * s;
+                x[c + half] = second * cosine[c] + first * s;
+            }
+        }
+    }
+}
+
+static int rotary(float *x, int64_t ldx, const float *cosine, const float *sine, int64_t rows, int64_t tokens, int64_t heads,
+                  int64_t head_size, int inverse) {
+    rotary_arguments p = {x, cosine, sine, ldx, rows, tokens, heads, head_size, inverse};
+    femto_parallel_for((rows + ROTARY_ROWS - 1) / ROTARY_ROWS, 3.0 * (double)(rows * heads * head_size), rotary_task, &p);
+    return 0;
+}
+
+/* losses[r] = logsumexp(logits[r]) - logits[r, target]; dlogits = gradient_scale * (softmax - onehot), may be the logits
+ * themselves, or NULL. A negative target is left out: loss 0, gradient 0. Stable: the row's maximum is subtracted first. */
+typedef struct {
+    float *losses, *dlogits;
+    const float *logits;
+    const int32_t *targets;
+    int64_t ld_dlogits, ld_logits, rows, vocabulary;
+    float gradient_scale;
+} cross_entropy_arguments;
+#define CROSS_ENTROPY_ROWS 16
+
+static void cross_entropy_task(void *arguments, int64_t index) {
+    const cross_entropy_arguments *p = arguments;
+    const int64_t n = p->vocabulary;
+    for (int64_t r = index * CROSS_ENTROPY_ROWS; r < least((index + 1) * CROSS_ENTROPY_ROWS, p->rows); r++) {
+        const float *x = p->logits + r * p->ld_logits;
+        float *dx = p->dlogits ? p->dlogits + r * p->ld_dlogits : NULL;
+        const int32_t target = p->targets[r];
+        if (target < 0) {
+            p->losses[r] = 0.0f;
+            for (int64_t i = 0; dx && i < n; i++) dx[i] = 0.0f;
+            continue;
+        }
+        lanes16 m, sum;
+        for (int i = 0; i < PIECES; i++) {
+            m.piece[i] = v_set(-__builtin_inff());
+            sum.piece[i] = v_set(0.0f);
+        }
+        FOR_ROW(i, piece, left, n)
+            m.piece[piece] = v_max(m.piece[piece], keep_lanes(v_load_up_to(x + i, left), left, -__builtin_inff()));
+        const float maximum = lanes16_max(m), chosen = x[target];
+        FOR_ROW(i, piece, left, n) {
+            vf e = keep_lanes(v_exp(v_load_up_to(x + i, left) - v_set(maximum)), left, 0.0f);
+            if (dx) v_store_up_to(dx + i, e, left);
+            sum.piece[piece] += e;
+        }
+        const float total = lanes16_sum(sum);
+        const double loss = scalar_log((double)total) + (double)maximum - (double)chosen;
+        p->losses[r] = total > 0.0f && total < __builtin_inff() ? (float)loss : __builtin_nanf("");
+        if (!dx) continue;
+        const vf scale = v_set(p->gradient_scale / total);
+        FOR_ROW(i, piece, left, n) v_store_up_to(dx + i, v_load_up_to(dx + i, left) * scale, left);
+        dx[target] -= p->gradient_scale;
+    }
+}
+
+static int cross_entropy(float *losses, float *dlogits, int64_t ld_dlogits, const float *logits, int64_t ld_logits,
+                         const int32_t *targets, float gradient_scale, int64_t rows, int64_t vocabulary) {
+    cross_entropy_arguments p = {losses, dlogits, logits, targets, ld_dlogits, ld_logits, rows, vocabulary, gradient_scale};
+    femto_parallel_for((rows + CROSS_ENTROPY_ROWS - 1) / CROSS_ENTROPY_ROWS, 12.0 * (double)rows * (double)vocabulary,
+                       cross_entropy_task, &p);
+    return 0;
+}

@@ -1,0 +1,57 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, embedsignature=False
+# cython: freethreading_compatible=True
+"""The compiled side of `femto.kernels`: checks arguments, releases the GIL, calls C. One included file an operation.
+
+Functions take every argument by position and write to the outputs that they are given; defaults, allocation and documentation
+are in `femto/kernels.py`. Wrong types raise TypeError; wrong shapes, strides and shared memory raise ValueError.
+"""
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+from .c_api cimport *
+
+cdef const femto_kernels *kernels = femto_select(NULL)
+
+
+def isa():
+    return kernels.name.decode()
+
+
+def supported_isas():
+    cdef const char *names[4]
+    cdef int count = femto_supported(names)
+    return [names[i].decode() for i in range(count)]
+
+
+def set_isa(str name):
+    global kernels
+    cdef bytes encoded = name.encode()
+    cdef const femto_kernels *table = femto_select(encoded)
+    if table == NULL:
+        raise ValueError(f"instruction set {name!r} is not one this machine runs: {', '.join(supported_isas())}")
+    kernels = table
+
+
+def has_openmp():
+    return bool(femto_has_openmp())
+
+
+def num_threads():
+    return femto_get_threads()
+
+
+def set_num_threads(int threads):
+    if threads < 1 or threads > 4096:
+        raise ValueError(f"number of threads must be from 1 to 4096, got {threads}")
+    femto_set_threads(threads)
+
+
+include "arguments.pxi"
+include "matmul.pxi"
+include "layer_norm.pxi"
+include "attention.pxi"
+include "tokens.pxi"
+include "elementwise.pxi"

@@ -1,0 +1,65 @@
+def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, object residual, object bias,
+           object pre_activation, bint gelu_backward):
+    cdef Arguments arrays = Arguments()
+    cdef femto_matmul_arguments p
+    cdef Py_buffer *view
+    cdef int64_t ld, k_of_b
+    p.initial = p.bias = NULL
+    p.pre = NULL
+    p.ld_initial = p.ld_pre = 0
+    p.epilogue = FEMTO_EPILOGUE_NONE
+
+    view = arrays.take(a, b"a", READ, False)
+    if view.ndim != 2:
+        raise ValueError(f"a: expected a matrix, got shape {shape_of(view)}")
+    arrays.rows_of(view, b"a", &ld)
+    p.a = <const float *>view.buf
+    p.a_row = 1 if transpose_a else ld
+    p.a_column = ld if transpose_a else 1
+    p.m = view.shape[1 if transpose_a else 0]
+    p.k = view.shape[0 if transpose_a else 1]
+
+    view = arrays.take(b, b"b", READ, False)
+    if view.ndim != 2:
+        raise ValueError(f"b: expected a matrix, got shape {shape_of(view)}")
+    arrays.rows_of(view, b"b", &ld)
+    p.b = <const float *>view.buf
+    p.b_row = 1 if transpose_b else ld
+    p.b_column = ld if transpose_b else 1
+    k_of_b = view.shape[1 if transpose_b else 0]
+    p.n = view.shape[0 if transpose_b else 1]
+    if k_of_b != p.k:
+        raise ValueError(f"a and b: inner sizes differ, {p.k} and {k_of_b} (a {shape_of(&arrays.views[0])}"
+                         f"{' transposed' if transpose_a else ''}, b {shape_of(view)}"
+                         f"{' transposed' if transpose_b else ''})")
+
+    p.c = arrays.matrix(out, b"out", p.m, p.n, WRITE, &p.ldc)
+    if residual is not None:
+        p.initial = arrays.matrix(residual, b"residual", p.m, p.n, READ_IN_PLACE, &p.ld_initial)
+    if bias is not None:
+        p.bias = <const float *>arrays.flat(bias, b"bias", p.n, READ, False)
+    if pre_activation is not None:
+        p.epilogue = FEMTO_EPILOGUE_GELU_BACKWARD if gelu_backward else FEMTO_EPILOGUE_GELU
+        p.pre = arrays.matrix(pre_activation, b"pre_activation", p.m, p.n, READ if gelu_backward else WRITE, &p.ld_pre)
+        if p.initial != NULL and gelu_backward and p.initial == p.c:
+            raise ValueError("gelu backward cannot accumulate into out")
+    arrays.check_overlap()
+    cdef int status
+    with nogil:
+        status = kernels.matmul(&p)
+    finish(status)
+
+
+def column_sum(object out, object x):
+    cdef Arguments arrays = Arguments()
+    cdef Py_buffer *view = arrays.take(x, b"x", READ, False)
+    cdef int64_t ld
+    if view.ndim != 2:
+        raise ValueError(f"x: expected a matrix, got shape {shape_of(view)}")
+    arrays.rows_of(view, b"x", &ld)
+    cdef int64_t rows = view.shape[0], columns = view.shape[1]
+    cdef const float *x_ = <const float *>view.buf
+    cdef float *out_ = <float *>arrays.flat(out, b"out", columns, WRITE, False)
+    arrays.check_overlap()
+    with nogil:
+        kernels.column_sum(out_, x_, ld, rows, columns)

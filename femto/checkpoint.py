@@ -1,0 +1,191 @@
+"""A model on disk: tokenizer, shape, parameters, optimiser state, training settings and history in one file.
+
+Layout, byte by byte: docs/checkpoint-format.md.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femto import config as records
+from femto import container, tokenizers
+from femto.buffers import layout_size
+from femto.config import ModelConfig, TrainConfig
+from femto.errors import CheckpointError, ConfigError, TokenizerError
+from femto.history import History
+from femto.model import Model, sha256
+from femto.optimizer import AdamW
+from femto.tokenizers import Tokenizer
+
+SECTIONS = frozenset(
+    {"model", "tokenizer", "training", "history", "losses", "milliseconds", "parameters", "optimizer"}
+)
+MAX_JSON_BYTES = 64 << 20  # of one JSON section; the largest vocabulary needs a few MiB
+
+
+@dataclass
+class Checkpoint:
+    """Everything that a model is, in memory; `save` and `load` move it to and from a file."""
+
+    model: Model
+    tokenizer: Tokenizer
+    training: TrainConfig
+    history: History
+    optimizer: AdamW | None = None  # None until the first step, after a reset, or when it was not loaded
+
+    @property
+    def optimizer_sha256(self) -> str | None:
+        return sha256(self.optimizer.m, self.optimizer.v) if self.optimizer else None
+
+    def ready_optimizer(self) -> AdamW:
+        """The optimiser, made anew if there is none."""
+        if self.optimizer is None:
+            self.optimizer = AdamW(self.model.layout.size)
+        return self.optimizer
+
+
+def create(
+    config: ModelConfig, tokenizer: Tokenizer, training: TrainConfig, preset: str = "modern", seed: int | None = None
+) -> Checkpoint:
+    """A new model, initialised from `seed` (default: the seed of the training settings)."""
+    seed = training.seed if seed is None else seed
+    history = History()
+    history.add("init", preset=preset, seed=seed, config=records.to_json(config))
+    return Checkpoint(Model(config).initialize(seed), tokenizer, training, history)
+
+
+def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
+    """Write the file atomically and durably: after a failure the old file is still there. Raises CheckpointError."""
+    model, optimizer, history = checkpoint.model, checkpoint.optimizer, checkpoint.history
+    tensors = [
+        {"name": tensor.name, "shape": list(tensor.shape), "offset": tensor.offset}
+        for tensor in model.layout.tensors.values()
+    ]
+    sections: dict[str, bytes | memoryview] = {
+        "model": _json({"config": records.to_json(model.config), "tensors": tensors}),
+        "tokenizer": _json(checkpoint.tokenizer.to_json()),
+        "training": _json(
+            {"config": records.to_json(checkpoint.training), "optimizer_step": optimizer.step if optimizer else None}
+        ),
+        "history": _json(history.entries),
+        "losses": _floats(history.losses),
+        "milliseconds": _floats(history.milliseconds),
+        "parameters": _floats(model.parameters),
+    }
+    if optimizer:
+        sections["optimizer"] = _floats(np.concatenate([optimizer.m, optimizer.v]))
+    container.write(path, sections)
+
+
+def load(path: str | os.PathLike[str], *, optimizer: bool = True) -> Checkpoint:
+    """Read and check a file; without `optimizer` its state, two thirds of the file, is left alone. Raises CheckpointError."""
+    try:
+        with open(path, "rb") as file:
+            return _load(container.Reader(file, path), path, optimizer)
+    except OSError as error:
+        hint = "; `femto init` makes a new model" if isinstance(error, FileNotFoundError) else ""
+        raise CheckpointError(f"{path}: cannot read the model: {error.strerror}{hint}") from error
+
+
+def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer: bool) -> Checkpoint:
+    reader.refuse_unknown(SECTIONS)
+
+    def parse(name: str) -> Any:
+        if reader.length(name) > MAX_JSON_BYTES:
+            raise CheckpointError(f"{path}: section {name} is larger than {MAX_JSON_BYTES >> 20} MiB")
+        try:
+            return json.loads(reader.read(name))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path}: section {name} is not JSON: {error}") from error
+
+    def floats(name: str) -> NDArray[np.float32]:
+        if reader.length(name) % 4:
+            raise CheckpointError(f"{path}: section {name} is not float32")
+        return np.frombuffer(reader.read(name), "<f4").astype(np.float32)
+
+    try:
+        description, training_section = _fields(parse("model"), "config", "tensors"), parse("training")
+        training_section = _fields(training_section, "config", "optimizer_step")
+        config = records.from_json(ModelConfig, description["config"])
+        training = records.from_json(TrainConfig, training_section["config"])
+        tokenizer = tokenizers.from_json(parse("tokenizer"))
+    except (ConfigError, TokenizerError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if tokenizer.vocab_size != config.vocab_size:
+        raise CheckpointError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}"
+        )
+    if reader.length("parameters") != 4 * layout_size(config):  # before any memory is taken for them
+        raise CheckpointError(
+            f"{path}: the parameters have {reader.length('parameters')} bytes, "
+            f"the model's shape needs {4 * layout_size(config)}"
+        )
+    model = Model(config)
+    expected = [{"name": t.name, "shape": list(t.shape), "offset": t.offset} for t in model.layout.tensors.values()]
+    if description["tensors"] != expected:
+        raise CheckpointError(f"{path}: the list of tensors does not fit the model's shape")
+    _read_floats(reader, "parameters", model.parameters)
+
+    history = History.restored(_entries(parse("history"), path), floats("losses"), floats("milliseconds"))
+    if len(history.milliseconds) != history.num_steps or history.num_steps != sum(
+        session["steps"] for session in history.sessions()
+    ):
+        raise CheckpointError(f"{path}: the history's steps do not add up")
+
+    step = training_section["optimizer_step"]
+    if (step is None) != ("optimizer" not in reader) or (step is not None and (type(step) is not int or step < 0)):
+        raise CheckpointError(f"{path}: the optimiser's step and state do not fit")
+    state = None
+    if with_optimizer and step is not None:
+        if reader.length("optimizer") != 8 * model.layout.size:
+            raise CheckpointError(f"{path}: the optimiser's state does not fit the parameters")
+        state = AdamW(model.layout.size)
+        both = np.empty(2 * model.layout.size, np.float32)
+        _read_floats(reader, "optimizer", both)
+        state.m[...], state.v[...] = both[: model.layout.size], both[model.layout.size :]
+        state.step = step
+    return Checkpoint(model, tokenizer, training, history, state)
+
+
+def refuse_existing(path: str | os.PathLike[str]) -> None:
+    """Raise CheckpointError if there is a file that a new model would replace."""
+    if Path(path).exists():
+        raise CheckpointError(f"{path} exists; choose another --model, or --force to replace it")
+
+
+def _entries(document: object, path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The history's entries, each checked to have what the rest of femto relies on."""
+    if not isinstance(document, list):
+        raise CheckpointError(f"{path}: the history is not a list")
+    for index, entry in enumerate(document):
+        good = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("id", "kind", "time"))
+        if good and entry["kind"] == "session":
+            good = all(type(entry.get(key)) is int and 0 <= entry[key] < 2**63 for key in ("first_step", "steps"))
+        if not good:
+            raise CheckpointError(f"{path}: entry {index} of the history is not complete")
+    return document
+
+
+def _fields(document: object, *names: str) -> dict[str, Any]:
+    if not isinstance(document, dict) or set(document) != set(names):
+        raise ConfigError(f"expected a JSON object with the fields {', '.join(names)}")
+    return document
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _floats(values: NDArray[np.float32]) -> memoryview:
+    return memoryview(np.ascontiguousarray(values, "<f4")).cast("B")
+
+
+def _read_floats(reader: container.Reader, name: str, out: NDArray[np.float32]) -> None:
+    reader.read_into(name, memoryview(out).cast("B"))
+    if not np.little_endian:
+        out.byteswap(inplace=True)

@@ -1,0 +1,161 @@
+"""What a model is and how it is trained: two frozen records, and the presets that set their defaults."""
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
+
+from femto.errors import ConfigError
+
+BLOCKS = ("pre-norm", "reference")
+POSITIONAL_ENCODINGS = ("none", "absolute", "learned", "rotary")
+INITIALIZERS = ("scaled", "reference")
+DECAYS = ("linear", "cosine")
+
+MAX_TOKENS = 65_536
+MAX_VOCABULARY = 1_048_576
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a model. Raises ConfigError when the fields contradict each other."""
+
+    vocab_size: int  # V, tokens the model knows
+    num_tokens: int = 80  # T, context in tokens
+    embedding_degree: int = 80  # d, width of the residual stream
+    num_layers: int = 4  # L
+    num_heads: int = 4  # H, divides d; each head has d / H columns
+    block: str = "pre-norm"  # "pre-norm": h + f(LN(h)); "reference": the log's, which adds to LN(h)
+    positional_encoding: str = "rotary"  # one of POSITIONAL_ENCODINGS
+    initializer: str = "scaled"  # see Model.initialize
+
+    def __post_init__(self) -> None:
+        for name, limit in (
+            ("vocab_size", MAX_VOCABULARY),
+            ("num_tokens", MAX_TOKENS),
+            ("embedding_degree", 65_536),
+            ("num_layers", 4096),
+            ("num_heads", 65_536),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= limit:
+                raise ConfigError(f"{name} must be a whole number from 1 to {limit:,}, got {value!r}")
+        if self.embedding_degree % self.num_heads:
+            raise ConfigError(
+                f"embedding_degree {self.embedding_degree} does not divide into num_heads {self.num_heads}; "
+                f"the nearest that does is {self.num_heads * max(1, round(self.embedding_degree / self.num_heads))}"
+            )
+        _one_of("block", self.block, BLOCKS)
+        _one_of("positional_encoding", self.positional_encoding, POSITIONAL_ENCODINGS)
+        _one_of("initializer", self.initializer, INITIALIZERS)
+
+    @property
+    def head_size(self) -> int:
+        return self.embedding_degree // self.num_heads
+
+    @property
+    def num_parameters(self) -> int:
+        """V*d + L*(12*d*d + 10*d) + 2*d + d*V + V, plus T*d with learned positions."""
+        d, v = self.embedding_degree, self.vocab_size
+        learned = self.num_tokens * d if self.positional_encoding == "learned" else 0
+        return v * d + self.num_layers * (12 * d * d + 10 * d) + 2 * d + d * v + v + learned
+
+    @property
+    def flops_per_token(self) -> int:
+        """What the mathematics of one training step needs a token: 6 for every matmul weight, 6 L d T for causal attention."""
+        d, layers = self.embedding_degree, self.num_layers
+        matmul_weights = layers * 12 * d * d + d * self.vocab_size
+        return 6 * matmul_weights + 6 * layers * d * self.num_tokens
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. Stored in the checkpoint, so that a run goes on as it began. Raises ConfigError."""
+
+    batch_size: int = 32  # B, windows of T+1 tokens a step
+    micro_batch_size: int | None = None  # windows computed at a time; None: all that fit 256 MiB of activations
+    dropout: float = 0.0  # probability, on attention and on the output of each half of a block
+    learning_rate: float = 0.003  # peak, reached after the warm-up
+    min_learning_rate: float = 0.00003  # where the decay ends, and what is used after it
+    warmup_steps: int = 100  # linear from 0
+    decay_steps: int = 5_000  # steps from the peak to the minimum
+    decay: str = "linear"  # one of DECAYS
+    weight_decay: float = 0.01  # decoupled, on every parameter
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    clip_norm: float = 1.0  # largest Euclidean norm of the gradient; 0: no clipping
+    validation_split: float = 0.0  # last share of the data set that is held out
+    seed: int = 0  # batches and dropout are functions of seed and step
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("batch_size", 1), ("warmup_steps", 0), ("decay_steps", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or not lowest <= value < 2**63:
+                raise ConfigError(f"{name} must be a whole number of at least {lowest}, got {value!r}")
+        if self.batch_size > 1_048_576:
+            raise ConfigError(f"batch_size must be at most 1,048,576, got {self.batch_size}")
+        micro = self.micro_batch_size
+        if micro is not None and (type(micro) is not int or micro < 1 or self.batch_size % micro):
+            raise ConfigError(f"micro_batch_size must divide batch_size {self.batch_size}, got {micro!r}")
+        for name, lowest_rate, limit in (
+            ("dropout", 0.0, 0.99),
+            ("learning_rate", 0.0, 1e3),
+            ("min_learning_rate", 0.0, 1e3),
+            ("weight_decay", 0.0, 1e3),
+            ("beta1", 0.0, 0.999999),
+            ("beta2", 0.0, 0.999999999),
+            ("epsilon", 1e-30, 1.0),
+            ("clip_norm", 0.0, 1e30),
+            ("validation_split", 0.0, 0.9),
+        ):
+            rate = getattr(self, name)
+            if not isinstance(rate, (int, float)) or not math.isfinite(rate) or not lowest_rate <= rate <= limit:
+                raise ConfigError(f"{name} must be a number from {lowest_rate:g} to {limit:g}, got {rate!r}")
+        _one_of("decay", self.decay, DECAYS)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Defaults for a model and its training; every one has a flag of its own."""
+
+    model: dict[str, str]
+    training: TrainConfig
+
+
+PRESETS = {
+    "modern": Preset(
+        {"block": "pre-norm", "positional_encoding": "rotary", "initializer": "scaled"}, TrainConfig()
+    ),
+    "reference": Preset(  # what the log's program computes (SPEC section 2)
+        {"block": "reference", "positional_encoding": "absolute", "initializer": "reference"},
+        TrainConfig(learning_rate=0.001, min_learning_rate=0.00001, decay_steps=50_000, clip_norm=0.0),
+    ),
+}
+
+Record = TypeVar("Record", ModelConfig, TrainConfig)
+
+
+def to_json(record: ModelConfig | TrainConfig) -> dict[str, Any]:
+    return asdict(record)
+
+
+def from_json(kind: type[Record], document: object) -> Record:
+    """The record that `to_json` wrote. Raises ConfigError on missing, unknown or wrong fields."""
+    if not isinstance(document, dict):
+        raise ConfigError(f"expected a JSON object for {kind.__name__}, got {type(document).__name__}")
+    known = {field.name for field in fields(kind)}
+    for name in document.keys() - known:
+        raise ConfigError(f"{kind.__name__} has no field {name!r}; was the file written by a newer femto?")
+    for name in known - document.keys():
+        raise ConfigError(f"{kind.__name__} lacks the field {name!r}")
+    return kind(**document)
+
+
+def updated(record: Record, changes: dict[str, Any]) -> Record:
+    """The record with the changes that are not None."""
+    return replace(record, **{name: value for name, value in changes.items() if value is not None})

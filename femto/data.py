@@ -1,0 +1,92 @@
+"""Text to token ids to batches. A batch is a function of seed and step, so resuming needs no state."""
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femto import random
+from femto.errors import DataError
+from femto.tokenizers import Tokenizer
+
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A text as token ids."""
+
+    name: str  # the path as given
+    sha256: str  # of the file's bytes
+    num_bytes: int
+    ids: Ids  # (N,)
+    num_unknown: int  # how many of them are <unk>
+
+    @property
+    def unknown_share(self) -> float:
+        return self.num_unknown / len(self.ids) if len(self.ids) else 0.0
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file, or of standard input for `-`. Raises DataError."""
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the data set: {error.strerror}") from error
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A UTF-8 file as text. Raises DataError that names the first byte that is not UTF-8."""
+    content = read_bytes(path)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; the byte tokenizer takes any file") from error
+
+
+def load_dataset(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Dataset:
+    """Read and encode a file. Raises DataError when it cannot be read or is empty."""
+    content = read_bytes(path)
+    if not content:
+        raise DataError(f"{path}: the data set is empty")
+    ids = tokenizer.encode(content)
+    return Dataset(str(path), hashlib.sha256(content).hexdigest(), len(content), ids, tokenizer.count_unknown(ids))
+
+
+def split(ids: Ids, validation_split: float) -> tuple[Ids, Ids]:
+    """The ids to train on and the last `validation_split` of them, held out. Raises DataError when a part is too small."""
+    boundary = len(ids) - round(len(ids) * validation_split)
+    training, validation = ids[:boundary], ids[boundary:]
+    if len(training) < 2:
+        raise DataError(f"the training data has {len(training)} tokens; at least 2 are needed")
+    if validation_split and len(validation) < 2:
+        raise DataError(f"a validation split of {validation_split:g} leaves {len(validation)} tokens; at least 2 are needed")
+    return training, validation
+
+
+def batch(ids: Ids, step: int, batch_size: int, num_tokens: int, seed: int) -> tuple[Ids, Ids]:
+    """Inputs and targets (B, T) of a step: windows of T+1 tokens from uniformly random starts, wrapping round the end."""
+    starts = random.words(seed, random.BATCHES, step, batch_size) % np.uint64(len(ids))
+    places = (starts.astype(np.int64)[:, None] + np.arange(num_tokens + 1)) % len(ids)
+    windows = ids[places]
+    return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(windows[:, 1:])
+
+
+def consecutive_windows(ids: Ids, num_tokens: int, most: int | None = None) -> tuple[Ids, Ids]:
+    """Inputs and targets (W, T) that together predict every token but the first once; -1 marks what is beyond the end.
+
+    With `most`, that many windows at even distances instead of all.
+    """
+    count = -(-(len(ids) - 1) // num_tokens)
+    chosen = np.arange(count)
+    if most is not None and count > most:
+        chosen = chosen[np.linspace(0, count - 1, most).astype(np.int64)]
+    places = chosen[:, None] * num_tokens + np.arange(num_tokens)
+    inside = places < len(ids) - 1
+    inputs = np.where(inside, ids[np.minimum(places, len(ids) - 1)], 0).astype(np.int32)
+    targets = np.where(inside, ids[np.minimum(places + 1, len(ids) - 1)], -1).astype(np.int32)
+    return inputs, targets

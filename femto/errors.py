@@ -1,0 +1,28 @@
+"""Every error that femto raises on purpose.
+
+All derive from :class:`FemtoError`; the command line turns each into one line and exit status 1.
+"""
+
+
+class FemtoError(Exception):
+    """Base of femto's errors. The message is one line: what is wrong, where, what to do."""
+
+
+class ConfigError(FemtoError):
+    """A hyperparameter or training setting is out of range or contradicts another."""
+
+
+class DataError(FemtoError):
+    """A data set cannot be read or is too small for what was asked."""
+
+
+class TokenizerError(FemtoError):
+    """A tokenizer file or definition is not valid."""
+
+
+class CheckpointError(FemtoError):
+    """A checkpoint cannot be read, written or used."""
+
+
+class TrainingError(FemtoError):
+    """Training cannot go on: a loss or gradient is not finite."""

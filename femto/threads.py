@@ -1,0 +1,63 @@
+"""How many threads the kernels use, and which instruction set, from the environment and the machine."""
+
+import os
+from pathlib import Path
+
+from femto._kernels import core
+from femto.errors import ConfigError
+
+
+def default_num_threads() -> int:
+    """FEMTO_THREADS, else OMP_NUM_THREADS, else the physical cores that this process may use.
+
+    That is the smallest of: the process's CPU affinity counted in physical cores (two hardware threads of one core add nothing
+    to code bound by its FMA units), and the CPU quota of its control group (a container's limit), rounded up.
+    """
+    for variable in ("FEMTO_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(variable, "").split(",")[0].strip()
+        if value:
+            if not value.isdecimal() or not 1 <= int(value) <= 4096:
+                raise ConfigError(f"{variable}={value}: expected a number of threads from 1 to 4096")
+            return int(value)
+    cores = _physical_cores()
+    quota = _cgroup_quota()
+    return max(1, min(cores, quota) if quota else cores)
+
+
+def _physical_cores() -> int:
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cpus = os.sched_getaffinity(0)
+    siblings = set()
+    for cpu in cpus:
+        try:
+            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text("ascii"))
+        except OSError:
+            return len(cpus)
+    return len(siblings)
+
+
+def _cgroup_quota() -> int | None:
+    """CPUs that the control group may use, rounded up; None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()  # cgroup v2
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text("ascii").strip()  # cgroup v1
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text("ascii").strip()
+        except OSError:
+            return None
+    if not quota.isdecimal() or not period.isdecimal() or int(quota) == 0 or int(period) == 0:
+        return None
+    return -(-int(quota) // int(period))
+
+
+def apply_environment() -> None:
+    """Set the kernels' threads and, when FEMTO_ISA names one, their instruction set. Raises ConfigError."""
+    core.set_num_threads(default_num_threads())
+    isa = os.environ.get("FEMTO_ISA")
+    if isa:
+        try:
+            core.set_isa(isa)
+        except ValueError as error:
+            raise ConfigError(f"FEMTO_ISA={isa}: {error}") from None

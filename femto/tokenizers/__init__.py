@@ -1,0 +1,51 @@
+"""Tokenizers: text to token ids and back.
+
+>>> tokenizer = build("char", "hello")
+>>> tokenizer.encode("hell").tolist()
+[1, 0, 2, 2]
+>>> tokenizer.decode([1, 0, 2, 2])
+'hell'
+
+One kind a file. A new kind is a subclass of Tokenizer with a ``kind`` name, a line in ``files.KINDS``, and, if it can
+be made from a text without options, a line in ``build``.
+"""
+
+from femto.errors import TokenizerError
+from femto.tokenizers.ascii import AsciiTokenizer
+from femto.tokenizers.base import Tokenizer
+from femto.tokenizers.byte import ByteTokenizer
+from femto.tokenizers.char import CharTokenizer
+from femto.tokenizers.files import KINDS, from_json, load, save
+from femto.tokenizers.stream import StreamDecoder
+
+__all__ = [
+    "KINDS",
+    "AsciiTokenizer",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "StreamDecoder",
+    "Tokenizer",
+    "build",
+    "from_json",
+    "load",
+    "save",
+]
+
+
+def build(kind: str, data: str | None, case_sensitive: bool = True) -> Tokenizer:
+    """Make a tokenizer for a new model.
+
+    kind: ``ascii`` (101 tokens, or 75 case insensitive), ``byte`` (256) or ``char`` (its characters, ``<unk>``).
+    data: the text that a ``char`` tokenizer must cover; the other kinds ignore it.
+
+    Raises TokenizerError if the kind is not known, or if ``char`` has no data or more than 8192 characters.
+    """
+    if kind == "ascii":
+        return AsciiTokenizer.standard(case_sensitive)
+    if kind == "byte":
+        return ByteTokenizer.standard(case_sensitive)
+    if kind == "char":
+        if data is None:
+            raise TokenizerError("a char tokenizer needs data: the text whose characters it must cover")
+        return CharTokenizer.from_text(data, case_sensitive)
+    raise TokenizerError(f"tokenizer kind must be one of {', '.join(KINDS)}, not {kind!r}")

@@ -1,0 +1,248 @@
+"""What every tokenizer shares: a vocabulary of byte strings, greedy longest match, and decoding.
+
+A kind (``ascii``, ``byte``, ``char``) is a subclass that checks its vocabulary and may encode faster; its ids must be
+those that :meth:`Tokenizer.encode` of this class gives, which is the oracle of the tests.
+"""
+
+import operator
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import ClassVar, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from femto.errors import TokenizerError
+
+UNKNOWN = b"<unk>"  # the name of the unknown token: printed by decode, never matched by encode
+MAX_TOKENS = 65_536
+MAX_TOKEN_BYTES = 1024
+PIECE = 1 << 18  # characters, bytes or ids handled at a time, so that temporary arrays stay small
+
+_SPACE = re.compile("[\n ]")
+
+
+class Tokenizer:
+    """A vocabulary with greedy longest match over UTF-8 bytes.
+
+    Usable as it is for any list of tokens; the kinds are its subclasses. Instances are not to be changed, compare by
+    value, and may be shared between threads.
+
+    >>> tokenizer = Tokenizer([b"a", b"ab", b"<unk>"], unk_id=2)
+    >>> tokenizer.encode("aba!").tolist()
+    [1, 0, 2]
+    >>> tokenizer.decode([1, 0, 2])
+    'aba<unk>'
+    """
+
+    kind: ClassVar[str] = ""  # what a file calls it; a bare token list has no kind and no file
+
+    def __init__(self, tokens: Sequence[bytes], unk_id: int | None, case_sensitive: bool = True) -> None:
+        """Check and keep a vocabulary.
+
+        tokens: the bytes of each id: 1 to 65,536 distinct tokens of 1 to 1024 bytes.
+        unk_id: the id of ``b"<unk>"``, or None if the tokens hold each of the 256 bytes, so that nothing is unknown.
+        case_sensitive: if False, :meth:`encode` lower-cases the text first; tokens with capitals then never match.
+
+        Raises TokenizerError with one line that names the token or field.
+        """
+        self.tokens: tuple[bytes, ...] = tuple(tokens)
+        self.unk_id = unk_id
+        self.case_sensitive = case_sensitive
+        self._check_tokens()
+        self._check_unknown()
+        self._check_kind()
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens, ``<unk>`` included."""
+        return len(self.tokens)
+
+    def encode(self, text: str | bytes) -> NDArray[np.int32]:
+        """Turn text into token ids, int32, shape (N,), N at most the number of UTF-8 bytes.
+
+        The longest token that matches wins at each position; a byte that begins no token gives one ``<unk>``. The text
+        ``<unk>`` is ordinary text. A lone surrogate in a str stands for the three bytes that "surrogatepass" gives.
+        Bytes that are not valid UTF-8 are matched as they are. If case insensitive, the text is first lower-cased by
+        ``str.lower``; bytes input too, where invalid bytes stay as they are. Raises TypeError on anything else.
+        """
+        self._check_text(text)
+        return self._longest_match(b"".join(self._utf8_pieces(text)))
+
+    def decode(self, ids: ArrayLike) -> str:
+        """The text of ids, shape (N,), integers; what is not valid UTF-8 becomes U+FFFD. Errors as in decode_bytes."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: ArrayLike) -> bytes:
+        """The bytes of ids, shape (N,), integers. Raises TokenizerError on any other shape or type, or unknown ids."""
+        checked = self._check_ids(ids)
+        return b"".join(self._join(checked[start : start + PIECE]) for start in range(0, len(checked), PIECE))
+
+    def token_bytes(self, token_id: SupportsIndex) -> bytes:
+        """The bytes of one id. Raises TokenizerError if the id is not in the vocabulary."""
+        index = operator.index(token_id)
+        if not 0 <= index < len(self.tokens):
+            raise TokenizerError(f"token id {index} is not in the vocabulary (0 to {len(self.tokens) - 1})")
+        return self.tokens[index]
+
+    def count_unknown(self, ids: ArrayLike) -> int:
+        """How many of ids, shape (N,), are ``<unk>``. Errors as in decode_bytes."""
+        checked = self._check_ids(ids)
+        return 0 if self.unk_id is None else int(np.count_nonzero(checked == self.unk_id))
+
+    def to_json(self) -> dict[str, object]:
+        """What a tokenizer file holds; ``femto.tokenizers.from_json`` reads it back.
+
+        A token is a string if it is valid UTF-8, else a list of its bytes. Raises TokenizerError for a bare token list.
+        """
+        if not self.kind:
+            raise TokenizerError("a bare token list has no kind, so it cannot be written as a tokenizer file")
+        return {
+            "format": "femto-tokenizer",
+            "version": 1,
+            "kind": self.kind,
+            "case_sensitive": self.case_sensitive,
+            "unk": self.unk_id,
+            "tokens": [_readable(token) for token in self.tokens],
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.vocab_size} tokens, case_sensitive={self.case_sensitive})"
+
+    # What a kind may override.
+
+    def _check_kind(self) -> None:
+        """Raise TokenizerError unless the vocabulary is one that this kind can have."""
+
+    def _utf8_pieces(self, text: str | bytes) -> Iterator[bytes]:
+        """The bytes to match, after lower-casing; together they are the text, and no piece splits a valid character."""
+        errors = "surrogatepass"
+        if isinstance(text, bytes):
+            if self.case_sensitive:
+                yield text
+                return
+            text, errors = text.decode("utf-8", "surrogateescape"), "surrogateescape"
+        for piece in text_pieces(text, lower=not self.case_sensitive):
+            yield piece.encode("utf-8", errors)
+
+    def _join(self, ids: NDArray[np.integer]) -> bytes:
+        """The bytes of at most PIECE valid ids."""
+        return b"".join([self.tokens[index] for index in ids.tolist()])
+
+    # The rest.
+
+    @cached_property
+    def _sorted_tokens(self) -> tuple[list[bytes], list[int], list[int]]:
+        """The tokens but ``<unk>`` in byte order, their ids, and the place of each one's longest prefix, or -1."""
+        ids = [index for index in range(len(self.tokens)) if index != self.unk_id]
+        ids.sort(key=self.tokens.__getitem__)
+        ordered = [self.tokens[index] for index in ids]
+        prefixes: list[int] = []
+        open_prefixes: list[int] = []  # each a prefix of the next
+        for place, token in enumerate(ordered):
+            while open_prefixes and not token.startswith(ordered[open_prefixes[-1]]):
+                open_prefixes.pop()
+            prefixes.append(open_prefixes[-1] if open_prefixes else -1)
+            open_prefixes.append(place)
+        return ordered, ids, prefixes
+
+    def _longest_match(self, data: bytes) -> NDArray[np.int32]:
+        """Greedy longest match by bisection.
+
+        Of the tokens in byte order, take the last that does not come after the rest of the data. A token that begins
+        the rest comes before both, so it is that token or one of its prefixes: follow those, longest first.
+        """
+        ordered, ids, prefixes = self._sorted_tokens
+        longest = max(map(len, ordered), default=1)
+        unknown = -1 if self.unk_id is None else self.unk_id  # -1 is never used: without <unk>, every byte is a token
+        found = array("i")
+        position = 0
+        while position < len(data):
+            place = bisect_right(ordered, data[position : position + longest]) - 1
+            while place >= 0 and not data.startswith(ordered[place], position):
+                place = prefixes[place]
+            if place < 0:
+                found.append(unknown)
+                position += 1
+            else:
+                found.append(ids[place])
+                position += len(ordered[place])
+        return np.frombuffer(found, dtype=np.int32)
+
+    def _identity(self) -> tuple[object, ...]:
+        return self.kind, self.case_sensitive, self.unk_id, self.tokens
+
+    def _check_text(self, text: object) -> None:
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
+
+    def _check_ids(self, ids: ArrayLike) -> NDArray[np.integer]:
+        checked = np.asarray(ids)
+        if checked.ndim != 1:
+            raise TokenizerError(f"token ids must have one dimension, not shape {checked.shape}")
+        if checked.size == 0:
+            return np.empty(0, dtype=np.int32)
+        if checked.dtype.kind not in "iu":
+            raise TokenizerError(f"token ids must be integers, not {checked.dtype}")
+        self.token_bytes(int(checked.min()))
+        self.token_bytes(int(checked.max()))
+        return checked
+
+    def _check_tokens(self) -> None:
+        if not 1 <= len(self.tokens) <= MAX_TOKENS:
+            raise TokenizerError(f"tokens: a vocabulary has 1 to {MAX_TOKENS} tokens, not {len(self.tokens)}")
+        first: dict[bytes, int] = {}
+        for index, token in enumerate(self.tokens):
+            if not isinstance(token, bytes):
+                raise TokenizerError(f"token {index} must be bytes, not {type(token).__name__}")
+            if not 1 <= len(token) <= MAX_TOKEN_BYTES:
+                raise TokenizerError(f"token {index} has {len(token)} bytes; a token has 1 to {MAX_TOKEN_BYTES}")
+            if first.setdefault(token, index) != index:
+                raise TokenizerError(f"token {index} repeats token {first[token]}: {show(token)}")
+
+    def _check_unknown(self) -> None:
+        named = self.tokens.index(UNKNOWN) if UNKNOWN in self.tokens else None
+        if self.unk_id != named:
+            where = "no token is" if named is None else f"token {named} is"
+            raise TokenizerError(f"unk is {'null' if self.unk_id is None else self.unk_id}, but {where} '<unk>'")
+        if self.unk_id is None and len({token for token in self.tokens if len(token) == 1}) < 256:
+            raise TokenizerError("unk is missing: '<unk>' is needed unless each of the 256 bytes is a token")
+
+
+def text_pieces(text: str, lower: bool) -> Iterator[str]:
+    """Cut text into pieces of about PIECE characters, lower-cased if asked.
+
+    ``str.lower`` looks at the neighbours of a capital sigma, but never across a space or newline: it is cut only there.
+    """
+    start = 0
+    while start < len(text):
+        stop = start + PIECE
+        if not lower:
+            yield text[start:stop]
+        else:
+            space = _SPACE.search(text, stop)
+            stop = space.end() if space else len(text)
+            yield text[start:stop].lower()
+        start = stop
+
+
+def show(token: bytes) -> str:
+    """A token for an error message: on one line, and not long."""
+    shown = repr(_readable(token))
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _readable(token: bytes) -> str | list[int]:
+    try:
+        return token.decode("utf-8")
+    except UnicodeDecodeError:
+        return list(token)

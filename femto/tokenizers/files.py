@@ -1,0 +1,140 @@
+"""Tokenizer files: JSON with one token a line, made to be read and edited by hand.
+
+    {
+      "format": "femto-tokenizer",
+      "version": 1,
+      "kind": "char",
+      "case_sensitive": true,
+      "unk": 2,
+      "tokens": [
+        "a",
+        "b",
+        "<unk>"
+      ]
+    }
+
+The place of a token is its id. A token that is not valid UTF-8 is a list of its bytes, such as ``[226, 130]``.
+"""
+
+import json
+import os
+
+from femto.errors import TokenizerError
+from femto.files import write_atomically
+from femto.tokenizers.ascii import AsciiTokenizer
+from femto.tokenizers.base import MAX_TOKENS, Tokenizer
+from femto.tokenizers.byte import ByteTokenizer
+from femto.tokenizers.char import CharTokenizer
+
+KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (AsciiTokenizer, ByteTokenizer, CharTokenizer)}
+
+_VERSION = 1
+_FIELDS = ("format", "version", "kind", "case_sensitive", "unk", "tokens")
+_MAX_FILE_BYTES = 512 << 20  # more than the largest vocabulary needs; stops at a data set given by mistake
+
+
+def from_json(document: object) -> Tokenizer:
+    """The tokenizer that ``Tokenizer.to_json`` described. Raises TokenizerError, one line naming the field or token."""
+    if not isinstance(document, dict):
+        raise TokenizerError(f"a tokenizer must be a JSON object, not {_json_type(document)}")
+    if document.get("format") != "femto-tokenizer":
+        raise TokenizerError("not a tokenizer: field 'format' must be 'femto-tokenizer'")
+    version = document.get("version")
+    if type(version) is not int or version < 1:
+        raise TokenizerError(f"field 'version' must be a positive integer, not {_brief(version)}")
+    if version > _VERSION:
+        raise TokenizerError(f"version {_brief(version)} of the tokenizer format is newer than this femto understands")
+    for field in _FIELDS:
+        if field not in document:
+            raise TokenizerError(f"field '{field}' is missing")
+    for field in document:
+        if field not in _FIELDS:
+            raise TokenizerError(f"field {_brief(field)} is not known; the fields are {', '.join(_FIELDS)}")
+    kind, case_sensitive, unk_id, tokens = (document[field] for field in _FIELDS[2:])
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise TokenizerError(f"field 'kind' must be one of {', '.join(KINDS)}, not {_brief(kind)}")
+    if not isinstance(case_sensitive, bool):
+        raise TokenizerError(f"field 'case_sensitive' must be true or false, not {_brief(case_sensitive)}")
+    if not isinstance(tokens, list):
+        raise TokenizerError(f"field 'tokens' must be a list, not {_json_type(tokens)}")
+    if not 1 <= len(tokens) <= MAX_TOKENS:
+        raise TokenizerError(f"field 'tokens' has {len(tokens)} tokens; a vocabulary has 1 to {MAX_TOKENS}")
+    if unk_id is not None and (type(unk_id) is not int or not 0 <= unk_id < len(tokens)):
+        raise TokenizerError(f"field 'unk' must be the id of a token or null, not {_brief(unk_id)}")
+    return KINDS[kind]([_token(index, token) for index, token in enumerate(tokens)], unk_id, case_sensitive)
+
+
+def load(path: str | os.PathLike[str]) -> Tokenizer:
+    """Read a tokenizer file. Raises TokenizerError, one line that begins with the path."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise TokenizerError(f"{path}: cannot read: {error.strerror}") from error
+    if len(content) > _MAX_FILE_BYTES:
+        raise TokenizerError(f"{path}: too large for a tokenizer (over {_MAX_FILE_BYTES >> 20} MiB)")
+    try:
+        return from_json(json.loads(content.decode("utf-8-sig"), object_pairs_hook=_unique_fields))
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except (ValueError, RecursionError) as error:
+        raise TokenizerError(f"{path}: not JSON: {error}") from error
+
+
+def save(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
+    """Write a tokenizer file; the same tokenizer always gives the same bytes.
+
+    A failure leaves the file that was there.
+    Raises TokenizerError if it cannot be written.
+    """
+    document = tokenizer.to_json()
+    tokens = document.pop("tokens")
+    assert isinstance(tokens, list)
+    fields = "".join(f"  {json.dumps(field)}: {json.dumps(value)},\n" for field, value in document.items())
+    lines = ",\n".join(f"    {_one_line(token)}" for token in tokens)
+    text = f'{{\n{fields}  "tokens": [\n{lines}\n  ]\n}}\n'
+    try:
+        write_atomically(path, [text.encode()])
+    except OSError as error:
+        raise TokenizerError(f"{path}: cannot write: {error.strerror}") from error
+
+
+def _token(index: int, value: object) -> bytes:
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise TokenizerError(f"token {index} has a lone surrogate: {_brief(value)}") from error
+    if isinstance(value, list) and all(type(byte) is int and 0 <= byte <= 255 for byte in value):
+        return bytes(value)
+    raise TokenizerError(f"token {index} must be a string or a list of bytes (0 to 255), not {_brief(value)}")
+
+
+def _one_line(token: object) -> str:
+    """JSON of a token: letters of every script as they are, all that an editor might not show escaped."""
+    return json.dumps(token, ensure_ascii=isinstance(token, str) and not token.isprintable())
+
+
+def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise TokenizerError(f"field {_brief(repeated)} is there more than once")
+    return fields
+
+
+def _json_type(value: object) -> str:
+    names = {"dict": "an object", "list": "a list", "str": "a string", "bool": "true or false", "NoneType": "null"}
+    return names.get(type(value).__name__, "a number")
+
+
+def _brief(value: object) -> str:
+    """A JSON value for an error message: ASCII, on one line, and not long."""
+    try:
+        shown = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        shown = type(value).__name__
+    return shown if len(shown) <= 60 else shown[:57] + "..."

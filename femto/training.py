@@ -1,0 +1,152 @@
+"""The training loop: an object that yields steps. It knows nothing of terminals or files."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from femto import data, kernels
+from femto._version import __version__
+from femto.checkpoint import Checkpoint
+from femto.config import ModelConfig, TrainConfig, to_json
+from femto.data import Dataset, Ids
+from femto.errors import TrainingError
+from femto.layers import Pass
+from femto.model import Graph, Model
+from femto.optimizer import norm
+from femto.schedule import learning_rate
+
+ACTIVATION_BYTES = 384 << 20  # what the activations of one micro-batch may take when its size is not given
+EVALUATION_ROWS = 4096  # tokens in one forward pass of an evaluation
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step did."""
+
+    step: int  # number of the step in the model's life, from 1
+    loss: float  # mean cross entropy of the batch before the update, nats a token
+    learning_rate: float
+    gradient_norm: float  # before clipping
+    seconds: float
+    tokens: int  # trained on in this step
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cross entropy over some text."""
+
+    nats: float  # a token
+    num_tokens: int  # predicted
+    num_bytes: int  # that those tokens stand for
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nats * self.num_tokens / math.log(2) / self.num_bytes if self.num_bytes else math.nan
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.nats) if self.nats < 700 else math.inf
+
+
+def activation_bytes(config: ModelConfig) -> int:
+    """Bytes of activations and their gradients that one window of T tokens takes in training."""
+    d = config.embedding_degree
+    floats = config.num_layers * (16 * d + 2 * config.num_heads + 4) + 15 * d + config.vocab_size
+    return 4 * config.num_tokens * floats
+
+
+def micro_batch_size(config: ModelConfig, training: TrainConfig) -> int:
+    """Windows computed at a time: as set, else the largest divisor of the batch whose activations fit ACTIVATION_BYTES."""
+    if training.micro_batch_size:
+        return training.micro_batch_size
+    fitting = max(1, ACTIVATION_BYTES // activation_bytes(config))
+    return max(size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting)
+
+
+class Trainer:
+    """Trains a checkpoint's model on token ids, in place, and records every step in its history.
+
+    Every step is a function of the parameters, the optimiser state, the settings and the number of the step, so any division
+    of a run into sessions gives the same bytes.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, ids: Ids) -> None:
+        self.checkpoint = checkpoint
+        self.ids = ids
+        self.optimizer = checkpoint.ready_optimizer()
+        self.micro_batch_size = micro_batch_size(checkpoint.model.config, checkpoint.training)
+        self.graph = Graph(
+            checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True
+        )
+
+    def start_session(self, dataset: Dataset) -> None:
+        """Record in the history what the following steps train on."""
+        self.checkpoint.history.start_session(
+            dropout=self.checkpoint.training.dropout,
+            dataset={"name": dataset.name, "sha256": dataset.sha256, "bytes": dataset.num_bytes},
+            training=to_json(self.checkpoint.training),
+            femto=__version__,
+            isa=kernels.isa(),
+        )
+
+    def steps(self, count: int) -> Iterator[Step]:
+        """Train `count` steps, yielding after each. Raises TrainingError, with the parameters as before that step, when a loss
+        or gradient is not finite."""
+        for _ in range(count):
+            yield self.step()
+
+    def step(self) -> Step:
+        started = time.perf_counter()
+        checkpoint, graph, training = self.checkpoint, self.graph, self.checkpoint.training
+        history, config = checkpoint.history, checkpoint.model.config
+        index = history.num_steps
+        inputs, targets = data.batch(self.ids, index, training.batch_size, config.num_tokens, training.seed)
+        graph.gradients.fill(0.0)
+        total = 0.0
+        for first in range(0, training.batch_size, self.micro_batch_size):
+            rows = slice(first, first + self.micro_batch_size)
+            run = Pass(config.num_tokens, training.dropout, training.seed, index, first)
+            total += graph.accumulate_gradients(inputs[rows], targets[rows], run, 1.0 / inputs.size)
+        loss = total / inputs.size
+        gradient_norm = norm(graph.gradients)
+        if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+            raise TrainingError(self._not_finite(index + 1, loss))
+        rate = learning_rate(self.optimizer.step, training)
+        self.optimizer.update(checkpoint.model.parameters, graph.gradients, rate, training, gradient_norm)
+        seconds = time.perf_counter() - started
+        history.add_step(loss, 1000.0 * seconds)
+        return Step(index + 1, loss, rate, gradient_norm, seconds, inputs.size)
+
+    def _not_finite(self, step: int, loss: float) -> str:
+        advice = "the model is as it was before the step; try a lower --learning-rate or --clip-norm 1"
+        for name, tensor in self.checkpoint.model.tensors.items():
+            if not np.isfinite(tensor).all():
+                return f"step {step}: tensor {name} holds a number that is not finite; {advice}"
+        if not math.isfinite(loss):
+            return f"step {step}: the loss is {loss}; {advice}"
+        gradients = self.checkpoint.model.layout.views(self.graph.gradients)
+        name = next((n for n, g in gradients.items() if not np.isfinite(g).all()), "as a whole")
+        return f"step {step}: the gradient of {name} is not finite; {advice}"
+
+
+def evaluate(model: Model, ids: Ids, token_bytes: list[int], most_tokens: int | None = None) -> Loss:
+    """Mean cross entropy of ids (N,), N at least 2, every token but the first predicted once, in windows of the context.
+
+    token_bytes: bytes that each token of the vocabulary stands for. most_tokens: evaluate only about that many, in windows
+    spread evenly.
+    """
+    num_tokens = model.config.num_tokens
+    most = None if most_tokens is None else max(1, most_tokens // num_tokens)
+    inputs, targets = data.consecutive_windows(ids, num_tokens, most)
+    size = max(1, min(len(inputs), EVALUATION_ROWS // num_tokens))
+    graph = Graph(model, size, num_tokens)
+    total, pad = 0.0, -len(inputs) % size
+    inputs = np.concatenate([inputs, np.zeros((pad, num_tokens), np.int32)])
+    targets = np.concatenate([targets, np.full((pad, num_tokens), -1, np.int32)])
+    for first in range(0, len(inputs), size):
+        total += math.fsum(graph.losses(inputs[first : first + size], targets[first : first + size]).tolist())
+    predicted = targets[targets >= 0]
+    return Loss(total / len(predicted), len(predicted), int(np.array(token_bytes, np.int64)[predicted].sum()))
