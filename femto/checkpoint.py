@@ -22,9 +22,7 @@ from femto.model import Model, sha256
 from femto.optimizer import AdamW
 from femto.tokenizers import Tokenizer
 
-SECTIONS = frozenset(
-    {"model", "tokenizer", "training", "history", "losses", "milliseconds", "parameters", "optimizer"}
-)
+SECTIONS = frozenset({"model", "tokenizer", "training", "history", "losses", "milliseconds", "parameters", "optimizer"})
 MAX_JSON_BYTES = 64 << 20  # of one JSON section; the largest vocabulary needs a few MiB
 
 
@@ -117,9 +115,7 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
     except (ConfigError, TokenizerError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     if tokenizer.vocab_size != config.vocab_size:
-        raise CheckpointError(
-            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}"
-        )
+        raise CheckpointError(f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
     if reader.length("parameters") != 4 * layout_size(config):  # before any memory is taken for them
         raise CheckpointError(
             f"{path}: the parameters have {reader.length('parameters')} bytes, "

@@ -128,9 +128,7 @@ class Preset:
 
 
 PRESETS = {
-    "modern": Preset(
-        {"block": "pre-norm", "positional_encoding": "rotary", "initializer": "scaled"}, TrainConfig()
-    ),
+    "modern": Preset({"block": "pre-norm", "positional_encoding": "rotary", "initializer": "scaled"}, TrainConfig()),
     "reference": Preset(  # what the log's program computes (SPEC section 2)
         {"block": "reference", "positional_encoding": "absolute", "initializer": "reference"},
         TrainConfig(learning_rate=0.001, min_learning_rate=0.00001, decay_steps=50_000, clip_norm=0.0),

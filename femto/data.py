@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from femto import random
+from femto import random_numbers
 from femto.errors import DataError
 from femto.tokenizers import Tokenizer
 
@@ -53,24 +53,35 @@ def load_dataset(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Dataset:
     content = read_bytes(path)
     if not content:
         raise DataError(f"{path}: the data set is empty")
+    return from_text(str(path), content, tokenizer)
+
+
+def from_text(name: str, text: str | bytes, tokenizer: Tokenizer) -> Dataset:
+    """A text in memory as a data set."""
+    content = text.encode() if isinstance(text, str) else text
     ids = tokenizer.encode(content)
-    return Dataset(str(path), hashlib.sha256(content).hexdigest(), len(content), ids, tokenizer.count_unknown(ids))
+    return Dataset(name, hashlib.sha256(content).hexdigest(), len(content), ids, tokenizer.count_unknown(ids))
 
 
 def split(ids: Ids, validation_split: float) -> tuple[Ids, Ids]:
     """The ids to train on and the last `validation_split` of them, held out. Raises DataError when a part is too small."""
     boundary = len(ids) - round(len(ids) * validation_split)
     training, validation = ids[:boundary], ids[boundary:]
-    if len(training) < 2:
-        raise DataError(f"the training data has {len(training)} tokens; at least 2 are needed")
-    if validation_split and len(validation) < 2:
-        raise DataError(f"a validation split of {validation_split:g} leaves {len(validation)} tokens; at least 2 are needed")
+    require_two(training, "the training data")
+    if validation_split:
+        require_two(validation, f"a validation split of {validation_split:g}")
     return training, validation
+
+
+def require_two(ids: Ids, what: str) -> None:
+    """Raise DataError unless there is a token to predict and one to predict it from."""
+    if len(ids) < 2:
+        raise DataError(f"{what} has {len(ids)} tokens; at least 2 are needed")
 
 
 def batch(ids: Ids, step: int, batch_size: int, num_tokens: int, seed: int) -> tuple[Ids, Ids]:
     """Inputs and targets (B, T) of a step: windows of T+1 tokens from uniformly random starts, wrapping round the end."""
-    starts = random.words(seed, random.BATCHES, step, batch_size) % np.uint64(len(ids))
+    starts = random_numbers.words(seed, random_numbers.BATCHES, step, batch_size) % np.uint64(len(ids))
     places = (starts.astype(np.int64)[:, None] + np.arange(num_tokens + 1)) % len(ids)
     windows = ids[places]
     return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(windows[:, 1:])

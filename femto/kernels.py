@@ -281,9 +281,7 @@ def _attention_shape(qkv: Floats, num_heads: int, tokens: int) -> tuple[int, int
     return shape[0] // tokens, shape[1] // (3 * num_heads)
 
 
-def attention_decode(
-    query: Floats, keys: Floats, values: Floats, length: int, out: Floats | None = None
-) -> Floats:
+def attention_decode(query: Floats, keys: Floats, values: Floats, length: int, out: Floats | None = None) -> Floats:
     """Attention of one new query (d,) over a cache of its first `length` tokens; out (d,).
 
     keys (H, hs, capacity) and values (H, capacity, hs rounded up to 16), capacity a multiple of 16; queries and keys are
@@ -363,6 +361,4 @@ def adamw(
     Decay first, p *= 1 - learning_rate * weight_decay; then Adam with bias corrections 1 - beta^(step+1), step from 0.
     gradient_scale multiplies the gradients on the way in (clipping).
     """
-    core.adamw(
-        parameters, m, v, gradients, gradient_scale, learning_rate, beta1, beta2, epsilon, weight_decay, step
-    )
+    core.adamw(parameters, m, v, gradients, gradient_scale, learning_rate, beta1, beta2, epsilon, weight_decay, step)

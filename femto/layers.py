@@ -78,9 +78,7 @@ class Linear:
         kernels.matmul(x, dout, self.d_weights, transpose_a=True, accumulate=True)
         if self.d_bias is not None:
             kernels.column_sum(dout, self.d_bias)
-        return kernels.matmul(
-            dout, self.weights, dx, transpose_b=True, residual=residual, gelu_backward=gelu_backward
-        )
+        return kernels.matmul(dout, self.weights, dx, transpose_b=True, residual=residual, gelu_backward=gelu_backward)
 
 
 class LayerNorm:
@@ -184,9 +182,7 @@ class SelfAttention:
         """dx = gradient of x (+ residual); that of the forward's residual is dout itself."""
         rows, d = dout.shape
         d_projected = d_dropped(dout, self.d_branch, run.mask(self.layer, 1), run)
-        d_heads = self.projection.backward(
-            d_projected, self.heads_out, self.workspace.shared("d_heads", rows, d)
-        )
+        d_heads = self.projection.backward(d_projected, self.heads_out, self.workspace.shared("d_heads", rows, d))
         d_qkv = kernels.attention_backward(
             d_heads,
             self.qkv,
@@ -269,9 +265,7 @@ class Block:
         self.norm = LayerNorm(tensors, gradients, f"norm_{layer}", workspace)
         self.attention = SelfAttention(layer, config, tensors, gradients, workspace)
         self.atten_norm = LayerNorm(tensors, gradients, f"atten_norm_{layer}", workspace)
-        self.feedforward = FeedForward(
-            layer, config, tensors, gradients, workspace, self.dropout_after_feedforward
-        )
+        self.feedforward = FeedForward(layer, config, tensors, gradients, workspace, self.dropout_after_feedforward)
         self.middle = workspace.own("middle", rows, d)
         self.out = workspace.own("block_out", rows, d)
         self.d_norm = workspace.shared("d_norm", rows, d)

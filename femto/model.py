@@ -10,7 +10,7 @@ from femto.buffers import Floats, ParameterLayout, aligned
 from femto.config import ModelConfig
 from femto.kernels import Integers
 from femto.layers import BLOCK_CLASSES, NO_GRADIENTS, Embedding, Head, KeyValueCache, Pass, Workspace
-from femto.random import normal
+from femto.random_numbers import normal
 
 
 class Model:

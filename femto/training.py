@@ -63,7 +63,9 @@ def micro_batch_size(config: ModelConfig, training: TrainConfig) -> int:
     if training.micro_batch_size:
         return training.micro_batch_size
     fitting = max(1, ACTIVATION_BYTES // activation_bytes(config))
-    return max(size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting)
+    return max(
+        size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting
+    )
 
 
 class Trainer:
@@ -78,9 +80,7 @@ class Trainer:
         self.ids = ids
         self.optimizer = checkpoint.ready_optimizer()
         self.micro_batch_size = micro_batch_size(checkpoint.model.config, checkpoint.training)
-        self.graph = Graph(
-            checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True
-        )
+        self.graph = Graph(checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True)
 
     def start_session(self, dataset: Dataset) -> None:
         """Record in the history what the following steps train on."""

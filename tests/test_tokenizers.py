@@ -19,13 +19,23 @@ from femto.errors import TokenizerError
 from femto.tokenizers import StreamDecoder, Tokenizer, base, build, from_json, load, save
 
 SAMPLE = 'Hello, <unk>!\r\n\t"ÀÉ"  ΑΣ ΟΔΟΣ한글 안녕\u3000🙂🇰🇷\x00\x7f\x85\u2028\u212aİ'
-UNUSUAL = st.sampled_from(["<unk>", "\r\n", "한글", "ΑΣ", "Σ'Σ", *"\x00\ud800\udc80\udfff🙂Σ\u212aİ\uffff\U0010ffff"])
+# written out, since models hold them: a femto that makes others could not make the same file again
+RESERVED = [
+    "<|reserved_token_ffefe01ae7c5eca5e81b071fceac3c06|>",
+    "<|reserved_token_97f8316f95d1df7467d015bfea96dd91|>",
+    "<|reserved_token_f90c91392b33cfa36521157aacbf4286|>",
+]
+UNUSUAL = st.sampled_from(
+    [*RESERVED, "<unk>", "\r\n", "한글", "ΑΣ", "Σ'Σ", *"\x00\ud800\udc80\udfff🙂Σ\u212aİ\uffff\U0010ffff"]
+)
 ANY_TEXT = st.lists(st.one_of(st.text(st.characters(), max_size=8), st.text(SAMPLE, max_size=8), UNUSUAL)).map("".join)
 ANY_BYTES = st.one_of(
     st.binary(), st.lists(st.one_of(st.binary(max_size=3), st.text(SAMPLE, max_size=4).map(str.encode))).map(b"".join)
 )
 EITHER: st.SearchStrategy[str | bytes] = st.one_of(ANY_TEXT, ANY_BYTES)
-ALL = [build(kind, SAMPLE, sensitive) for kind in ("ascii", "byte", "char") for sensitive in (True, False)]
+PLAIN = [build(kind, SAMPLE, sensitive) for kind in ("ascii", "byte", "char") for sensitive in (True, False)]
+WITH_RESERVED = [build(kind, SAMPLE, flag, 3) for kind in ("ascii", "byte", "char") for flag in (True, False)]
+ALL = PLAIN + WITH_RESERVED
 EVERY_KIND = pytest.mark.parametrize("tokenizer", ALL, ids=repr)
 # tokens that are prefixes of each other, cut characters in two, and leave most bytes out
 MANY_BYTES = [b" ", b"\n  ", *b"a ab abc abcde bc \xed\x95 \xed\x95\x9c \x80 <unk <unk>".split()]
@@ -61,8 +71,25 @@ def test_longest_match_is_right_for_any_vocabulary(vocabulary: set[bytes], data:
 @given(text=EITHER)
 def test_fast_path_equals_longest_match(tokenizer: Tokenizer, text: str | bytes) -> None:
     ids = tokenizer.encode(text)
-    assert ids.dtype == np.int32 and ids.ndim == 1
+    assert ids.dtype == np.int32
+    assert ids.ndim == 1
     np.testing.assert_array_equal(ids, Tokenizer.encode(tokenizer, text))
+
+
+@pytest.mark.parametrize(("plain", "reserved"), [*zip(PLAIN, WITH_RESERVED, strict=True)], ids=repr)
+@given(text=EITHER)
+def test_reserved_tokens_change_no_id(plain: Tokenizer, reserved: Tokenizer, text: str | bytes) -> None:
+    np.testing.assert_array_equal(reserved.encode(text), plain.encode(text))
+    np.testing.assert_array_equal(Tokenizer.encode(reserved, text), plain.encode(text))
+
+
+@given(st.lists(st.sampled_from([*MANY_BYTES, *map(str.encode, RESERVED), b"<|reserved", b"c"])).map(b"".join))
+def test_longest_match_passes_over_reserved_tokens_wherever_they_are(data: bytes) -> None:
+    first, *rest = map(str.encode, RESERVED)
+    tokenizer = Tokenizer([first, *MANY_BYTES, *rest, b"<|"], unk_id=12)
+    hidden = [b"\0never"]  # stands for a token that nothing matches
+    by_hand = [*hidden, *MANY_BYTES, *hidden, *hidden, b"<|"]
+    assert tokenizer.encode(data).tolist() == longest_match_by_hand(by_hand, 12, data)
 
 
 @EVERY_KIND
@@ -150,6 +177,47 @@ def test_build_refuses_what_it_cannot_make(kind: str, data: str | None) -> None:
         build(kind, data)
 
 
+@pytest.mark.parametrize("tokenizer", WITH_RESERVED, ids=repr)
+def test_reserved_tokens_are_last_and_only_decoded(tokenizer: Tokenizer) -> None:
+    size = tokenizer.vocab_size
+    assert tokenizer.num_reserved == 3
+    assert [token.decode() for token in tokenizer.tokens[-3:]] == RESERVED
+    for index, name in zip(range(size - 3, size), RESERVED, strict=True):
+        assert tokenizer.decode([index]) == name
+        assert tokenizer.token_bytes(index) == name.encode()
+        assert not (tokenizer.encode(f"a{name}b") >= size - 3).any()
+        assert tokenizer.count_unknown([index]) == 0
+    a = int(tokenizer.encode("a")[0]) if b"a" in tokenizer.tokens else 0
+    mixed = np.full(base.PIECE + 9, a)  # so that one piece has a reserved token, and the other none
+    mixed[-2] = size - 1
+    before = tokenizer.tokens[a].decode() * (base.PIECE + 7)
+    assert tokenizer.decode(mixed) == before + RESERVED[2] + tokenizer.tokens[a].decode()
+
+
+def test_plain_tokenizers_have_nothing_reserved() -> None:
+    assert {tokenizer.num_reserved for tokenizer in (*PLAIN, MANY)} == {0}
+    for plain, reserved in zip(PLAIN, WITH_RESERVED, strict=True):
+        assert plain.with_reserved(3) == plain.with_reserved(2).with_reserved(1) == reserved
+        assert plain.tokens == reserved.tokens[:-3]
+        assert plain.unk_id == reserved.unk_id
+
+
+@pytest.mark.parametrize(("kind", "others"), [("ascii", 101), ("byte", 256), ("char", 3)])
+def test_reserved_tokens_fill_the_vocabulary_and_no_more(kind: str, others: int) -> None:
+    full = build(kind, "ab", reserve_tokens=65_536 - others)
+    assert (full.vocab_size, full.num_reserved, len(set(full.tokens))) == (65_536, 65_536 - others, 65_536)
+    for count in (-1, 65_537 - others, 10**12):
+        with pytest.raises(TokenizerError, match=f"reserved tokens: .* not {count}"):
+            build(kind, "ab", reserve_tokens=count)
+
+
+def test_char_limit_does_not_count_reserved_tokens() -> None:
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 8193)))
+    assert build("char", text[:-1], reserve_tokens=9).vocab_size == 8192 + 1 + 9
+    with pytest.raises(TokenizerError, match="8193"):
+        build("char", text, reserve_tokens=9)
+
+
 @EVERY_KIND
 def test_memory_beyond_the_result_does_not_grow_with_the_text(tokenizer: Tokenizer) -> None:
     text = "Some text, 한.\n" * 500_000
@@ -190,7 +258,8 @@ def test_ids_outside_the_vocabulary_are_refused(tokenizer: Tokenizer) -> None:
     for ids in ([0.5], [[0]], 0, [True]):
         with pytest.raises(TokenizerError, match="token ids"):
             tokenizer.decode(ids)
-    assert tokenizer.decode([]) == "" and tokenizer.decode(np.array([9], np.uint8)) == tokenizer.decode([9])
+    assert tokenizer.decode([]) == ""
+    assert tokenizer.decode(np.array([9], np.uint8)) == tokenizer.decode([9])
 
 
 # Files
@@ -202,7 +271,9 @@ def test_file_gives_the_same_tokenizer_and_the_same_bytes(tokenizer: Tokenizer, 
     save(tokenizer, path)
     content = path.read_bytes()
     read = load(path)
-    assert read == tokenizer and type(read) is type(tokenizer) and hash(read) == hash(tokenizer)
+    assert read == tokenizer
+    assert type(read) is type(tokenizer)
+    assert hash(read) == hash(tokenizer)
     assert len(content.decode().splitlines()) == tokenizer.vocab_size + 9  # one token a line, for every editor
     assert from_json(json.loads(content)).to_json() == tokenizer.to_json() == json.loads(content)
     save(read, path)
@@ -282,7 +353,8 @@ def test_bad_json_is_refused_with_the_field_or_token(change: dict[str, object], 
     document = {field: value for field, value in {**GOOD, **change}.items() if value is not REMOVE}
     with pytest.raises(TokenizerError, match=message) as caught:
         from_json(document)
-    assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 200
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 200
     path = tmp_path / "bad.json"
     if document.get("unk") == 10**5000:
         return  # Python does not write it as JSON
@@ -307,6 +379,39 @@ def test_ascii_and_byte_accept_only_their_own_tokens(kind: str, sensitive: bool)
     if kind == "ascii":
         with pytest.raises(TokenizerError, match="token"):
             from_json({**good, "case_sensitive": not sensitive})
+
+
+ALMOST_RESERVED = [
+    RESERVED[0].upper(),
+    RESERVED[0][:17] + RESERVED[0][17:49].upper() + "|>",
+    RESERVED[0] + "\n",
+    " " + RESERVED[0],
+    "<|reserved_token_0|>",
+    "<|reserved_token_" + "0" * 31 + "g|>",
+    "<|reserved_token_" + "0" * 33 + "|>",
+    "<|reserved_token_" + "\u0660" * 32 + "|>",
+]
+
+
+@pytest.mark.parametrize("tokenizer", WITH_RESERVED, ids=repr)
+def test_reserved_tokens_elsewhere_or_misspelt_are_refused(tokenizer: Tokenizer) -> None:
+    document = tokenizer.to_json()
+    tokens = document["tokens"]
+    assert isinstance(tokens, list)
+    other, last = "<|reserved_token_" + "0" * 32 + "|>", len(tokens) - 3
+    assert from_json({**document, "tokens": [*tokens, other]}).num_reserved == 4  # any name of the pattern will do
+    refused = r"token \d+ must be|must have \d+ tokens, not \d+"
+    for place in (0, 1, last - 1):
+        moved = [*tokens[:place], other, *tokens[place:]]
+        unk_id = moved.index("<unk>") if "<unk>" in moved else None
+        with pytest.raises(TokenizerError, match=rf"token {place} must be"):
+            from_json({**document, "tokens": moved, "unk": unk_id})
+    for wrong in [*ALMOST_RESERVED, "한글"]:
+        for bad in ([*tokens, wrong], [*tokens[:last], wrong, *tokens[last:]], [*tokens[:last], wrong]):
+            with pytest.raises(TokenizerError, match=refused):
+                from_json({**document, "tokens": bad})
+    with pytest.raises(TokenizerError, match=f"token {last + 3} repeats token {last}"):
+        from_json({**document, "tokens": [*tokens, tokens[last]]})
 
 
 @pytest.mark.parametrize(
@@ -349,10 +454,11 @@ def test_copies_are_equal_and_kinds_differ() -> None:
     assert set(tokenizers.__all__) <= set(vars(tokenizers))
 
 
-@pytest.mark.parametrize("name", ["", ".ascii", ".base", ".byte", ".char", ".stream"])
+@pytest.mark.parametrize("name", ["", ".ascii", ".base", ".byte", ".char", ".longest_match", ".reserved", ".stream"])
 def test_examples_in_the_docstrings_hold(name: str) -> None:
     result = doctest.testmod(importlib.import_module("femto.tokenizers" + name))
-    assert result.attempted and not result.failed
+    assert result.attempted
+    assert not result.failed
 
 
 def test_limits_are_the_documented_ones() -> None:

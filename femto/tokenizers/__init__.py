@@ -7,7 +7,7 @@
 'hell'
 
 One kind a file. A new kind is a subclass of Tokenizer with a ``kind`` name, a line in ``files.KINDS``, and, if it can
-be made from a text without options, a line in ``build``.
+be made from a text without options, a line in ``_build``.
 """
 
 from femto.errors import TokenizerError
@@ -32,14 +32,20 @@ __all__ = [
 ]
 
 
-def build(kind: str, data: str | None, case_sensitive: bool = True) -> Tokenizer:
+def build(kind: str, data: str | None, case_sensitive: bool = True, reserve_tokens: int = 0) -> Tokenizer:
     """Make a tokenizer for a new model.
 
     kind: ``ascii`` (101 tokens, or 75 case insensitive), ``byte`` (256) or ``char`` (its characters, ``<unk>``).
     data: the text that a ``char`` tokenizer must cover; the other kinds ignore it.
+    reserve_tokens: how many placeholders to add after all other tokens, for tokens to come; encode never gives them.
 
-    Raises TokenizerError if the kind is not known, or if ``char`` has no data or more than 8192 characters.
+    Raises TokenizerError if the kind is not known, if ``char`` has no data or more than 8192 characters, or if
+    reserve_tokens is negative or makes more than 65,536 tokens.
     """
+    return _build(kind, data, case_sensitive).with_reserved(reserve_tokens)
+
+
+def _build(kind: str, data: str | None, case_sensitive: bool) -> Tokenizer:
     if kind == "ascii":
         return AsciiTokenizer.standard(case_sensitive)
     if kind == "byte":

@@ -9,7 +9,8 @@ _INSENSITIVE = tuple(token for token in _SENSITIVE if not token.isupper())
 class AsciiTokenizer(SingleByteTokenizer):
     """Bytes 9-13 (tab to carriage return) and 0x20-0x7e in byte order, then ``<unk>``.
 
-    101 tokens; 75 if case insensitive, which has no capitals. Every byte of any other character is ``<unk>``.
+    101 tokens, 75 if case insensitive, which has no capitals; then perhaps reserved tokens. Every byte of
+    any other character is ``<unk>``.
 
     >>> AsciiTokenizer.standard().encode("A\\n").tolist()
     [38, 1]

@@ -6,16 +6,17 @@ those that :meth:`Tokenizer.encode` of this class gives, which is the oracle of 
 
 import operator
 import re
-from array import array
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import ClassVar, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from femto.errors import TokenizerError
+from femto.tokenizers.longest_match import LongestMatch
+from femto.tokenizers.reserved import is_reserved, reserved_names
 
 UNKNOWN = b"<unk>"  # the name of the unknown token: printed by decode, never matched by encode
 MAX_TOKENS = 65_536
@@ -43,7 +44,8 @@ class Tokenizer:
     def __init__(self, tokens: Sequence[bytes], unk_id: int | None, case_sensitive: bool = True) -> None:
         """Check and keep a vocabulary.
 
-        tokens: the bytes of each id: 1 to 65,536 distinct tokens of 1 to 1024 bytes.
+        tokens: the bytes of each id: 1 to 65,536 distinct tokens of 1 to 1024 bytes. Those with a reserved name (see
+            ``reserved.py``) are never matched by :meth:`encode`, like ``<unk>``.
         unk_id: the id of ``b"<unk>"``, or None if the tokens hold each of the 256 bytes, so that nothing is unknown.
         case_sensitive: if False, :meth:`encode` lower-cases the text first; tokens with capitals then never match.
 
@@ -58,19 +60,37 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """The number of tokens, ``<unk>`` included."""
+        """The number of tokens, ``<unk>`` and the reserved ones included."""
         return len(self.tokens)
+
+    @property
+    def num_reserved(self) -> int:
+        """The number of reserved tokens; in the kinds they are the last ones."""
+        return len(self.tokens) - len(self._ordinary_ids) - (self.unk_id is not None)
+
+    def with_reserved(self, count: int) -> "Tokenizer":
+        """This tokenizer with count reserved tokens after all others, always the same ones.
+
+        Raises TokenizerError if count is negative or the vocabulary would have more than 65,536 tokens.
+        """
+        if not 0 <= count <= MAX_TOKENS - len(self.tokens):
+            most = MAX_TOKENS - len(self.tokens)
+            raise TokenizerError(f"reserved tokens: there can be 0 to {most} beside {len(self.tokens)}, not {count}")
+        taken = set(self.tokens)
+        names = islice((name for name in reserved_names() if name not in taken), count)
+        return type(self)([*self.tokens, *names], self.unk_id, self.case_sensitive)
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         """Turn text into token ids, int32, shape (N,), N at most the number of UTF-8 bytes.
 
         The longest token that matches wins at each position; a byte that begins no token gives one ``<unk>``. The text
-        ``<unk>`` is ordinary text. A lone surrogate in a str stands for the three bytes that "surrogatepass" gives.
-        Bytes that are not valid UTF-8 are matched as they are. If case insensitive, the text is first lower-cased by
-        ``str.lower``; bytes input too, where invalid bytes stay as they are. Raises TypeError on anything else.
+        ``<unk>`` is ordinary text, and so is the name of a reserved token.
+        A lone surrogate in a str stands for the three bytes that "surrogatepass" gives. Bytes that are not valid UTF-8
+        are matched as they are. If case insensitive, the text is first lower-cased by ``str.lower``; bytes input too,
+        where invalid bytes stay as they are. Raises TypeError on anything else.
         """
         self._check_text(text)
-        return self._longest_match(b"".join(self._utf8_pieces(text)))
+        return self._longest_match.encode(b"".join(self._utf8_pieces(text)))
 
     def decode(self, ids: ArrayLike) -> str:
         """The text of ids, shape (N,), integers; what is not valid UTF-8 becomes U+FFFD. Errors as in decode_bytes."""
@@ -141,42 +161,14 @@ class Tokenizer:
     # The rest.
 
     @cached_property
-    def _sorted_tokens(self) -> tuple[list[bytes], list[int], list[int]]:
-        """The tokens but ``<unk>`` in byte order, their ids, and the place of each one's longest prefix, or -1."""
-        ids = [index for index in range(len(self.tokens)) if index != self.unk_id]
-        ids.sort(key=self.tokens.__getitem__)
-        ordered = [self.tokens[index] for index in ids]
-        prefixes: list[int] = []
-        open_prefixes: list[int] = []  # each a prefix of the next
-        for place, token in enumerate(ordered):
-            while open_prefixes and not token.startswith(ordered[open_prefixes[-1]]):
-                open_prefixes.pop()
-            prefixes.append(open_prefixes[-1] if open_prefixes else -1)
-            open_prefixes.append(place)
-        return ordered, ids, prefixes
+    def _ordinary_ids(self) -> list[int]:
+        """The ids that :meth:`encode` may match: all but ``<unk>`` and the reserved ones."""
+        return [index for index, token in enumerate(self.tokens) if index != self.unk_id and not is_reserved(token)]
 
-    def _longest_match(self, data: bytes) -> NDArray[np.int32]:
-        """Greedy longest match by bisection.
-
-        Of the tokens in byte order, take the last that does not come after the rest of the data. A token that begins
-        the rest comes before both, so it is that token or one of its prefixes: follow those, longest first.
-        """
-        ordered, ids, prefixes = self._sorted_tokens
-        longest = max(map(len, ordered), default=1)
+    @cached_property
+    def _longest_match(self) -> LongestMatch:
         unknown = -1 if self.unk_id is None else self.unk_id  # -1 is never used: without <unk>, every byte is a token
-        found = array("i")
-        position = 0
-        while position < len(data):
-            place = bisect_right(ordered, data[position : position + longest]) - 1
-            while place >= 0 and not data.startswith(ordered[place], position):
-                place = prefixes[place]
-            if place < 0:
-                found.append(unknown)
-                position += 1
-            else:
-                found.append(ids[place])
-                position += len(ordered[place])
-        return np.frombuffer(found, dtype=np.int32)
+        return LongestMatch(self.tokens, self._ordinary_ids, unknown)
 
     def _identity(self) -> tuple[object, ...]:
         return self.kind, self.case_sensitive, self.unk_id, self.tokens

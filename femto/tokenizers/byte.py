@@ -9,10 +9,12 @@ _TOKENS = byte_tokens(bytes(range(256)))
 
 
 class ByteTokenizer(SingleByteTokenizer):
-    """The id of a byte is its value; 256 tokens and no ``<unk>``. Any bytes come back exactly from decode_bytes.
+    """The id of a byte is its value; 256 tokens and no ``<unk>``, then perhaps reserved tokens.
 
-    Case insensitive, only the bytes A-Z are lower-cased, in str and bytes alike (``É`` stays). There are 256 tokens
-    still, of which A-Z are never used.
+    Any bytes come back exactly from decode_bytes.
+
+    Case insensitive, only the bytes A-Z are lower-cased, in str and bytes alike (``É`` stays). A-Z are
+    tokens still, never used.
 
     >>> ByteTokenizer.standard().encode("é").tolist()
     [195, 169]

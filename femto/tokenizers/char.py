@@ -13,7 +13,7 @@ MAX_CHARACTERS = 8192
 
 
 class CharTokenizer(Tokenizer):
-    """Tokens that are single characters of any script, and ``<unk>``.
+    """Tokens that are single characters of any script, ``<unk>``, and perhaps reserved tokens at the end.
 
     An uncovered character gives one ``<unk>`` for each of its UTF-8 bytes, as in every tokenizer of femto.
 
@@ -60,18 +60,19 @@ class CharTokenizer(Tokenizer):
     @cached_property
     def _point_to_id(self) -> NDArray[np.int32]:
         """Shape (highest code point + 2,): the id of each code point; the last entry stands for all that are higher."""
-        points = {ord(token.decode()): index for index, token in enumerate(self.tokens) if index != self.unk_id}
+        points = {ord(self.tokens[index].decode()): index for index in self._ordinary_ids}
         table = np.full(max(points, default=-1) + 2, self.unk_id, dtype=np.int32)
         table[list(points)] = list(points.values())
         return table
 
     def _check_kind(self) -> None:
-        characters = len(self.tokens) - 1
+        tokens = self.tokens[: len(self.tokens) - self.num_reserved]  # if a reserved one is elsewhere, it is in here
+        characters = len(tokens) - 1
         if not 1 <= characters <= MAX_CHARACTERS:
             raise TokenizerError(
                 f"a char tokenizer has 1 to {MAX_CHARACTERS} characters, not {characters}; try another kind"
             )
-        for index, token in enumerate(self.tokens):
+        for index, token in enumerate(tokens):
             if index == self.unk_id:
                 continue
             character = token.decode("utf-8", "surrogateescape")

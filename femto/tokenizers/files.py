@@ -14,6 +14,7 @@
     }
 
 The place of a token is its id. A token that is not valid UTF-8 is a list of its bytes, such as ``[226, 130]``.
+Reserved tokens, ``<|reserved_token_`` with 32 hexadecimal digits and ``|>``, may follow all others.
 """
 
 import json

@@ -11,7 +11,7 @@ from femto.tokenizers.base import PIECE, UNKNOWN, Tokenizer, show
 
 
 class SingleByteTokenizer(Tokenizer):
-    """Encoding and decoding by look-up, for vocabularies of single bytes and perhaps ``<unk>``."""
+    """Encoding and decoding by look-up, for single bytes, then perhaps ``<unk>``, then reserved tokens."""
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         """As :meth:`Tokenizer.encode`, with one look-up a byte: int32, shape (number of UTF-8 bytes,)."""
@@ -25,7 +25,7 @@ class SingleByteTokenizer(Tokenizer):
         return np.frombuffer(found, dtype=np.int32)
 
     def _join(self, ids: NDArray[np.integer]) -> bytes:
-        if self.unk_id is not None and bool((ids == self.unk_id).any()):
+        if bool((ids >= len(self._id_to_byte)).any()):
             return super()._join(ids)
         found: NDArray[np.uint8] = self._id_to_byte[ids]
         return found.tobytes()
@@ -33,23 +33,23 @@ class SingleByteTokenizer(Tokenizer):
     @cached_property
     def _byte_to_id(self) -> NDArray[np.int32]:  # (256,)
         table = np.full(256, -1 if self.unk_id is None else self.unk_id, dtype=np.int32)
-        for index, token in enumerate(self.tokens):
-            if index != self.unk_id:
-                table[token[0]] = index
+        table[self._id_to_byte] = np.arange(len(self._id_to_byte))
         return table
 
     @cached_property
-    def _id_to_byte(self) -> NDArray[np.uint8]:  # (vocab_size,); the entry of <unk> is not used
-        return np.array([token[0] for token in self.tokens], dtype=np.uint8)
+    def _id_to_byte(self) -> NDArray[np.uint8]:  # (number of single bytes,): their ids are the first
+        return np.frombuffer(b"".join(self.tokens[: len(self._ordinary_ids)]), dtype=np.uint8)
 
     def _check_exactly(self, expected: tuple[bytes, ...]) -> None:
-        """Raise TokenizerError unless the tokens are the ones expected, in order."""
+        """Raise TokenizerError unless the tokens are the ones expected, in order, and then only reserved ones."""
         what = f"{self.kind} tokenizer, case {'sensitive' if self.case_sensitive else 'insensitive'}"
-        for index, (token, wanted) in enumerate(zip(self.tokens, expected, strict=False)):
+        tokens = self.tokens[: len(self.tokens) - self.num_reserved]  # if a reserved one is elsewhere, it is in here
+        for index, (token, wanted) in enumerate(zip(tokens, expected, strict=False)):
             if token != wanted:
                 raise TokenizerError(f"{what}: token {index} must be {show(wanted)}, not {show(token)}")
-        if len(self.tokens) != len(expected):
-            raise TokenizerError(f"{what}: must have {len(expected)} tokens, not {len(self.tokens)}")
+        if len(tokens) != len(expected):
+            reserved = f", besides {self.num_reserved} reserved" if self.num_reserved else ""
+            raise TokenizerError(f"{what}: must have {len(expected)} tokens, not {len(tokens)}{reserved}")
 
 
 def byte_tokens(values: bytes) -> tuple[bytes, ...]:

@@ -1,0 +1,142 @@
+"""What a training run shows: a progress bar on a terminal, plain lines elsewhere, JSON lines in a metrics file."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import IO, Any
+
+import click
+
+from femto.session import Event, Saved, Validation
+from femto.training import Step
+
+SMOOTHING = 20.0  # steps that the shown loss and speed are averaged over
+PLAIN_EVERY = 100  # steps between plain lines
+PLAIN_SECONDS = 10.0  # and seconds: whichever comes first
+
+
+class Progress:
+    """Shows events on standard error as they come."""
+
+    def __init__(self, steps: int, quiet: bool = False) -> None:
+        self.total, self.done, self.quiet = steps, 0, quiet
+        self.loss = self.seconds = 0.0
+        self.last_line = time.monotonic()
+        self.on_terminal = sys.stderr.isatty()
+        self.bar: Any = None
+
+    @contextmanager
+    def showing(self) -> Iterator["Progress"]:
+        if self.on_terminal and not self.quiet:
+            with click.progressbar(
+                length=self.total, file=sys.stderr, show_pos=True, item_show_func=lambda text: text
+            ) as self.bar:
+                yield self
+            self.bar = None
+        else:
+            yield self
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Step):
+            self._step(event)
+        elif isinstance(event, Validation):
+            self.say(
+                f"step {event.step}: validation loss {event.loss.nats:.4f}, {event.loss.bits_per_byte:.4f} bits a byte"
+            )
+
+    def say(self, line: str) -> None:
+        """A line of its own, above the bar if there is one."""
+        if self.quiet:
+            return
+        if self.bar is not None:
+            click.echo("\r\033[K", err=True, nl=False)
+        click.echo(line, err=True)
+
+    def _step(self, step: Step) -> None:
+        self.done += 1
+        weight = 1.0 / min(self.done, SMOOTHING)
+        self.loss += weight * (step.loss - self.loss)
+        self.seconds += weight * (step.seconds - self.seconds)
+        speed = step.tokens / self.seconds
+        if self.quiet:
+            return
+        if self.bar is not None:
+            self.bar.update(1, f"step {step.step}  loss {self.loss:.4f}  {speed:,.0f} tokens/s")
+            return
+        now = time.monotonic()
+        edge = self.done in (1, self.total)
+        if edge or self.done % PLAIN_EVERY == 0 or now - self.last_line > PLAIN_SECONDS:
+            self.last_line = now
+            left = _duration((self.total - self.done) * self.seconds)
+            self.say(f"step {step.step}  loss {self.loss:.4f}  {speed:,.0f} tokens/s  {left} left")
+
+
+class Metrics:
+    """Appends one JSON object an event to a file: `event` is session, step, validation or saved."""
+
+    def __init__(self, file: IO[str] | None) -> None:
+        self.file = file
+
+    def write(self, event: Event | dict[str, Any]) -> None:
+        if self.file is None:
+            return
+        document: dict[str, Any]
+        if isinstance(event, dict):
+            document = event
+        elif isinstance(event, Step):
+            document = {
+                "event": "step",
+                "step": event.step,
+                "loss": event.loss,
+                "learning_rate": event.learning_rate,
+                "gradient_norm": event.gradient_norm,
+                "seconds": event.seconds,
+                "tokens_per_second": event.tokens / event.seconds,
+            }
+        elif isinstance(event, Validation):
+            document = {
+                "event": "validation",
+                "step": event.step,
+                "loss": event.loss.nats,
+                "bits_per_byte": event.loss.bits_per_byte,
+                "tokens": event.loss.num_tokens,
+            }
+        else:
+            assert isinstance(event, Saved)
+            document = {"event": "saved", "step": event.step, "seconds": event.seconds}
+        self.file.write(json.dumps(document) + "\n")
+        self.file.flush()
+
+
+class StopRequest:
+    """Set by the first Ctrl-C or SIGTERM; a second one ends the program at once."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+
+    def __call__(self) -> bool:
+        return self.name is not None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.name is not None:
+            raise KeyboardInterrupt
+        self.name = signal.Signals(number).name
+
+    @contextmanager
+    def listening(self) -> Iterator["StopRequest"]:
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

@@ -1,0 +1,127 @@
+"""`femto train`: trains a model, from where it stopped."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from femto.commands import main
+from femto.commands.options import (
+    dataset_option,
+    json_option,
+    model_option,
+    print_json,
+    threads_option,
+    unknown_warning,
+)
+
+STORED = "  [default: as stored in the model]"
+
+
+@main.command()
+@model_option
+@dataset_option
+@click.option("--steps", default=100_000, show_default=True, type=click.IntRange(0), help="More steps to train.")
+@click.option("--batch-size", type=int, help="Windows a step." + STORED)
+@click.option(
+    "--micro-batch-size",
+    type=int,
+    help="Windows computed at a time, a divisor of the batch size: less memory, the same mathematics." + STORED,
+)
+@click.option("--dropout", type=float, help="Probability." + STORED)
+@click.option("--learning-rate", type=float, help="Peak, after the warm-up." + STORED)
+@click.option("--min-learning-rate", type=float, help="At the end of the decay and after it." + STORED)
+@click.option("--warmup-steps", type=int, help="Steps from 0 to the peak." + STORED)
+@click.option("--decay-steps", type=int, help="Steps from the peak to the minimum." + STORED)
+@click.option("--decay", type=click.Choice(["linear", "cosine"]), help="Form of the decay." + STORED)
+@click.option("--weight-decay", type=float, help="AdamW's, decoupled." + STORED)
+@click.option("--beta1", type=float, help="AdamW's." + STORED)
+@click.option("--beta2", type=float, help="AdamW's." + STORED)
+@click.option("--epsilon", type=float, help="AdamW's." + STORED)
+@click.option("--clip-norm", type=float, help="Largest norm of the gradient; 0: no clipping." + STORED)
+@click.option("--validation-split", type=float, help="Last share of the data set to hold out." + STORED)
+@click.option("--validate-every", default=250, show_default=True, type=click.IntRange(1), help="Steps.")
+@click.option("--save-every", type=click.IntRange(1), help="Steps between saves. [default: by time, about 15 s]")
+@click.option("--sample-every", type=click.IntRange(1), help="Steps between samples of what the model writes.")
+@click.option("--sample-prompt", default="\n", help="What those samples start from. [default: a newline]")
+@click.option("--sample-count", default=100, show_default=True, type=click.IntRange(1), help="Tokens of a sample.")
+@click.option("--metrics", type=click.Path(), help="File to append JSON lines to: every step, validation and save.")
+@click.option("--seed", type=click.IntRange(0), help="Of batches and dropout." + STORED)
+@click.option("--reset-optimizer", is_flag=True, help="Drop the optimiser's state, and start its schedule, anew.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@threads_option
+@json_option
+def train(
+    model: str,
+    dataset: str,
+    steps: int,
+    validate_every: int,
+    save_every: int | None,
+    sample_every: int | None,
+    sample_prompt: str,
+    sample_count: int,
+    metrics: str | None,
+    reset_optimizer: bool,
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train a model on a text, from where it stopped, for --steps more steps.
+
+    Settings that are not given are those that the model was last trained with; at first those of its preset. Ctrl-C or SIGTERM
+    finishes the step, saves and exits with status 0.
+    """
+    from femto import checkpoint, config, data, generation
+    from femto.commands.progress import Metrics, Progress, StopRequest
+    from femto.errors import DataError
+    from femto.session import Session, Validation
+    from femto.training import Step
+
+    loaded = checkpoint.load(model)
+    loaded.training = config.updated(loaded.training, settings)
+    if reset_optimizer:
+        loaded.optimizer = None
+        loaded.history.add("reset-optimizer")
+    read = data.load_dataset(dataset, loaded.tokenizer)
+    unknown_warning(read.unknown_share, dataset)
+    session = Session(loaded, read, model, save_every, validate_every)
+    progress, stop = Progress(steps, quiet), StopRequest()
+    last: dict[str, Any] = {}
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(metrics, "a", encoding="utf-8")) if metrics else None
+        except OSError as error:
+            raise DataError(f"{metrics}: cannot write metrics: {error.strerror}") from error
+        writer = Metrics(file)
+        writer.write({"event": "session", "model": model, "dataset": dataset, **config.to_json(loaded.training)})
+        stack.enter_context(stop.listening())
+        stack.enter_context(progress.showing())
+        for event in session.run(steps, stop):
+            progress.show(event)
+            writer.write(event)
+            if isinstance(event, Validation):
+                last |= {"validation_loss": event.loss.nats, "validation_bits_per_byte": event.loss.bits_per_byte}
+            if isinstance(event, Step) and sample_every and event.step % sample_every == 0:
+                sampling = generation.Sampling(seed=event.step)
+                pieces = generation.generate(loaded, sample_prompt, sample_count, sampling)
+                progress.say(sample_prompt.lstrip("\n") + "".join(piece.text for piece in pieces))
+    history = loaded.history
+    result = {
+        "model": model,
+        "num_steps": history.num_steps,
+        "steps": history.entries[-1]["steps"],
+        "loss": float(history.losses[-10:].mean()) if history.num_steps else None,
+        "milliseconds_per_step": float(sorted(history.milliseconds[-100:])[len(history.milliseconds[-100:]) // 2])
+        if history.num_steps
+        else None,
+        "seed": loaded.training.seed,
+        "unknown_share": read.unknown_share,
+        "stopped_by": stop.name,
+        **last,
+    }
+    if as_json:
+        print_json(result)
+        return
+    stopped = f"stopped by {stop.name} " if stop.name else ""
+    loss = f", loss {result['loss']:.4f} over the last 10" if result["loss"] is not None else ""
+    click.echo(f"{model}: {stopped}after {result['steps']:,} steps, {history.num_steps:,} in all{loss}; saved")

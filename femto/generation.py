@@ -1,0 +1,110 @@
+"""Text from a model: sampling, and generation with a key/value cache inside the context and a sliding window beyond it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femto import random_numbers
+from femto.checkpoint import Checkpoint
+from femto.errors import ConfigError
+from femto.kernels import Floats
+from femto.model import Decoder, Graph, Model
+from femto.tokenizers import StreamDecoder
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. Raises ConfigError on values out of range."""
+
+    temperature: float = 0.5  # divides the logits; 0: always the likeliest token
+    top_k: int = 0  # choose among the k likeliest only; 0: all
+    top_p: float = 1.0  # and among the fewest whose probabilities reach p
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature <= 1000.0:
+            raise ConfigError(f"temperature must be from 0 to 1000, got {self.temperature}")
+        if self.top_k < 0:
+            raise ConfigError(f"top_k must be 0 (all tokens) or more, got {self.top_k}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One generated token."""
+
+    token: int
+    text: str  # what it adds to the text; empty while a character is not complete
+    probabilities: NDArray[np.float64]  # (V,) the model's, before temperature and cuts
+
+
+def softmax(logits: Floats) -> NDArray[np.float64]:
+    """Probabilities (V,) of logits (V,)."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max())
+    return np.asarray(exponentials / exponentials.sum())
+
+
+def sample(logits: Floats, sampling: Sampling, index: int) -> int:
+    """The token that logits (V,) give for draw number `index`. Equal logits: the lower id."""
+    if sampling.temperature == 0.0:
+        return int(np.argmax(logits))
+    order = np.argsort(-logits, kind="stable")
+    if sampling.top_k:
+        order = order[: sampling.top_k]
+    with np.errstate(over="ignore"):  # a tiny temperature makes infinite quotients, which exp turns into 0
+        shifted = (logits[order].astype(np.float64) - float(logits[order[0]])) / sampling.temperature
+    cumulative = np.cumsum(np.exp(shifted))
+    if sampling.top_p < 1.0:
+        kept = int(np.searchsorted(cumulative, sampling.top_p * cumulative[-1])) + 1
+        order, cumulative = order[:kept], cumulative[:kept]
+    place = random_numbers.uniform(sampling.seed, random_numbers.SAMPLING, index, 1)[0] * cumulative[-1]
+    return int(order[min(int(np.searchsorted(cumulative, place, side="right")), len(order) - 1)])
+
+
+def next_logits(model: Model, ids: list[int]) -> Iterator[Floats]:
+    """Logits (V,) after `ids`, then after every token that the caller appends to `ids` before it asks again.
+
+    Inside the context each token is one step against a key/value cache; beyond it the last T tokens are computed anew, because
+    every position in the window has changed.
+    """
+    context = model.config.num_tokens
+    decoder = Decoder(model)
+    window: Graph | None = None
+    yield decoder.prefill(np.array(ids[-context:], np.int32))
+    while True:
+        if len(ids) <= context:
+            yield decoder.decode(ids[-1])
+            continue
+        window = window or Graph(model, 1, context)
+        yield window.forward(np.array([ids[-context:]], np.int32))[-1]
+
+
+def generate(checkpoint: Checkpoint, prompt: str, count: int, sampling: Sampling) -> Iterator[Generated]:
+    """`count` tokens after the prompt, one at a time.
+
+    An empty prompt starts as after a newline, where the tokenizer has one. Prompts longer than the context are read from
+    their end.
+    """
+    tokenizer = checkpoint.tokenizer
+    ids = tokenizer.encode(prompt or "\n").tolist()
+    decoder = StreamDecoder(tokenizer)
+    logits_after = next_logits(checkpoint.model, ids)
+    for index in range(count):
+        logits = next(logits_after)
+        token = sample(logits, sampling, index)
+        ids.append(token)
+        text = decoder.feed(token) + (decoder.flush() if index == count - 1 else "")
+        yield Generated(token, text, softmax(logits))
+
+
+def complete(checkpoint: Checkpoint, prompt: str, characters: int) -> str:
+    """The likeliest continuation of at least `characters` characters: what the evaluators of `femto.dummy_data` ask for."""
+    text = ""
+    for generated in generate(checkpoint, prompt, 4 * characters + 4, Sampling(temperature=0.0)):
+        text += generated.text
+        if len(text) >= characters:
+            break
+    return text

@@ -1,0 +1,88 @@
+"""A training session: steps with validation and saves between them, as a stream of events for whoever shows them."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from femto import checkpoint as checkpoints
+from femto import data
+from femto.checkpoint import Checkpoint
+from femto.data import Dataset
+from femto.training import Loss, Step, Trainer, evaluate
+
+VALIDATION_TOKENS = 65_536  # at most, so that a validation costs about as much as ten steps
+SAVE_SECONDS = 15.0  # between saves when --save-every is not given,
+SAVE_SHARE = 50.0  # and at least this many times what the last save took: under 2 % of the time
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The loss on the held-out part, after a step."""
+
+    step: int
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The checkpoint was written, after a step."""
+
+    step: int
+    seconds: float
+
+
+Event = Step | Validation | Saved
+
+
+class Session:
+    """Trains a checkpoint on a data set for a number of steps and saves it to `path`.
+
+    save_every and validate_every count steps of the model's life, not of the session, so that a run divided into sessions
+    validates at the same steps; save_every None saves by time. The end of a session always saves.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        dataset: Dataset,
+        path: str | None,
+        save_every: int | None = None,
+        validate_every: int = 250,
+    ) -> None:
+        training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split)
+        self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
+        self.save_every, self.validate_every = save_every, validate_every
+        self.token_bytes = [len(token) for token in checkpoint.tokenizer.tokens]
+        self.trainer = Trainer(checkpoint, training_ids)
+
+    def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Train up to `steps` steps; `stop` is asked after each. Raises TrainingError and CheckpointError."""
+        self.trainer.start_session(self.dataset)
+        last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, True
+        for number, step in enumerate(self.trainer.steps(steps), start=1):
+            yield step
+            unsaved = True
+            last = number == steps or stop()
+            if len(self.validation_ids) and (last or step.step % self.validate_every == 0):
+                yield Validation(step.step, self.validate())
+            if last:
+                break
+            now = time.monotonic()
+            if step.step % self.save_every == 0 if self.save_every else now - last_save > interval:
+                saved = self.save()
+                unsaved = False
+                interval = max(SAVE_SECONDS, SAVE_SHARE * saved.seconds)
+                last_save = time.monotonic()
+                yield saved
+        if unsaved:
+            yield self.save()
+
+    def validate(self) -> Loss:
+        """The loss on the held-out part, of which at most VALIDATION_TOKENS are used."""
+        return evaluate(self.checkpoint.model, self.validation_ids, self.token_bytes, VALIDATION_TOKENS)
+
+    def save(self) -> Saved:
+        started = time.monotonic()
+        if self.path is not None:
+            checkpoints.save(self.checkpoint, self.path)
+        return Saved(self.checkpoint.history.num_steps, time.monotonic() - started)

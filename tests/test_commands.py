@@ -1,0 +1,258 @@
+"""The command line: through Click's runner, and for the main commands as real processes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import femto
+from femto.commands import main
+
+TEXT = "to be or not to be, that is the question;\n" * 40
+SMALL = ["--num-tokens", "16", "--embedding-degree", "16", "--num-layers", "2", "--num-heads", "2", "--seed", "1"]
+
+
+def run(*arguments, status=0, text=None):
+    result = CliRunner().invoke(main, [str(a) for a in arguments], input=text)
+    assert result.exit_code == status, result.output
+    return result
+
+
+def run_json(*arguments):
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("dataset.txt").write_text(TEXT)
+    return tmp_path
+
+
+@pytest.fixture
+def model(folder):
+    run("init", *SMALL)
+    run("train", "--steps", 3, "--batch-size", 4, "--quiet")
+    return folder / "model.dat"
+
+
+def process(*arguments, **keywords):
+    return subprocess.Popen(
+        [sys.executable, "-m", "femto", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **keywords,
+    )
+
+
+def test_the_tour_from_nothing_to_text(folder):
+    made = run("init", *SMALL, "--tokenizer", "char").stdout
+    assert re.fullmatch(r"model\.dat: [\d,]+ parameters, \d+ tokens, seed 1\n", made)
+    trained = run("train", "--steps", 5, "--batch-size", 4, "--validation-split", 0.2)
+    assert "after 5 steps, 5 in all" in trained.stdout
+    assert "step 1  loss" in trained.stderr
+    assert re.search(r"validation loss \d\.\d+, \d\.\d+ bits a byte", trained.stderr)
+    losses = run("loss", "--limit", 3).stdout.split()
+    assert len(losses) == 3
+    assert float(losses[0]) > 1
+    assert run("infer", "to be", "--count", 20, "--seed", 1).stdout.startswith("to be")
+    assert "bits a byte" in run("evaluate").stdout
+    assert "session on dataset.txt, steps 1 to 5" in run("info").stdout
+
+
+def test_reports_are_one_json_object(model):
+    shown = run_json("info")
+    assert shown["num_steps"] == 3 == len(shown["losses"])
+    assert len(shown["parameters_sha256"]) == len(shown["optimizer_sha256"]) == 64
+    assert shown["hyperparameters"]["head_size"] == 8
+    assert run_json("loss") == {"losses": shown["losses"]}
+    assert run_json("evaluate")["tokens"] == len(TEXT) - 1
+    inferred = run_json("infer", "be", "--count", 2, "--log-probs", 3)
+    assert [len(token["candidates"]) for token in inferred["tokens"]] == [3, 3]
+    assert run_json("train", "--steps", 1, "--quiet")["num_steps"] == 4
+    assert run_json("init", *SMALL, "--model", "b.dat")["num_parameters"] == shown["num_parameters"]
+    bench = run_json("bench", *SMALL[:-2], "--steps", 2, "--vocab-size", 31, "--batch-size", 2)
+    assert {"median_ms", "min_ms", "params", "flops_per_step", "gflops", "peak_gflops", "fraction_of_peak"} <= set(
+        bench
+    )
+    assert {"peak_rss_mib", "threads", "isa"} <= set(bench)
+    assert bench["flops_per_step"] == 2 * 16 * (6 * (2 * 12 * 16 * 16 + 16 * 31) + 6 * 2 * 16 * 16)
+
+
+def test_log_probs_look_as_in_the_log(model):
+    shown = run("infer", "be", "--count", 1, "--log-probs", 2, "--seed", 1).stdout.splitlines()[0]
+    assert re.fullmatch(r"'.+': \[\('.+', \d+\.\d%\), \('.+', \d+\.\d%\)\]", shown)
+
+
+def test_a_split_run_is_the_same_run(folder):
+    settings = ["--dropout", 0.1, "--batch-size", 4, "--validation-split", 0.2, "--quiet"]
+    for name, parts in (("a.dat", [6]), ("b.dat", [2, 4])):
+        run("init", *SMALL, "--model", name)
+        for index, steps in enumerate(parts):
+            # only the first session is told the settings: later ones go on with them
+            run("train", "--model", name, "--steps", steps, *(settings if index == 0 else ["--quiet"]))
+    a, b = run_json("info", "--model", "a.dat"), run_json("info", "--model", "b.dat")
+    assert a["parameters_sha256"] == b["parameters_sha256"]
+    assert a["optimizer_sha256"] == b["optimizer_sha256"]
+    assert a["losses"] == b["losses"]
+
+
+def test_metrics_are_json_lines(model):
+    run("train", "--steps", 4, "--metrics", "m.jsonl", "--validation-split", 0.2, "--validate-every", 2, "--quiet")
+    events = [json.loads(line) for line in Path("m.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events] == [
+        *["session", "step", "validation", "step", "step", "validation", "step", "validation", "saved"]
+    ]
+    steps = [e for e in events if e["event"] == "step"]
+    assert [e["step"] for e in steps] == [4, 5, 6, 7]
+    assert set(steps[0]) == {
+        *["event", "step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_per_second"]
+    }
+
+
+def test_samples_are_shown_while_training(model):
+    shown = run("train", "--steps", 2, "--sample-every", 1, "--sample-prompt", "to be", "--sample-count", 5).stderr
+    assert shown.count("to be") == 2
+
+
+def test_characters_that_the_tokenizer_lacks_are_reported(model):
+    Path("other.txt").write_text("to bé " * 50)
+    for command in (["train", "--steps", 1, "--quiet"], ["evaluate"]):
+        assert re.search(r"\d+\.\d\d% of other\.txt is <unk>", run(*command, "--dataset", "other.txt").stderr)
+    assert "of the prompt is <unk>" in run("infer", "é", "--count", 1).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["train", "--dataset", "none.txt"], 1, "Error: none.txt: cannot read the data set: No such file"),
+        (["train", "--model", "none.dat"], 1, "Error: none.dat: cannot read the model: No such file"),
+        (["train", "--dropout", "1.5"], 1, "Error: dropout must be a number from 0 to 0.99"),
+        (["train", "--micro-batch-size", "3"], 1, "Error: micro_batch_size must divide batch_size 4"),
+        (["train", "--steps", "-1"], 2, "Invalid value for '--steps'"),
+        (["train", "--dataset", "empty.txt"], 1, "Error: empty.txt: the data set is empty"),
+        (["train", "--metrics", "nowhere/m.jsonl"], 1, "Error: nowhere/m.jsonl: cannot write metrics"),
+        (["info", "--model", "dataset.txt"], 1, "Error: dataset.txt: not a femto model"),
+        (["init"], 1, "Error: model.dat exists"),
+        (["init", "--model", "b.dat", "--num-heads", "3"], 1, "Error: embedding_degree 80 does not divide"),
+        (["init", "--model", "b.dat", "--num-layers", "0"], 1, "Error: num_layers must be"),
+        (["init", "--model", "b.dat", "--tokenizer", "bird"], 2, "Invalid value for '--tokenizer'"),
+        (["init", "--model", "no/b.dat"], 1, "Error: no/b.dat: cannot write the model: No such file"),
+        (
+            ["init", "--model", "b.dat", "--tokenizer", "char", "--tokenizer-data", "latin.txt"],
+            1,
+            "not UTF-8 at byte 3",
+        ),
+        (["infer", "x", "--temperature", "-1"], 2, "Invalid value for '--temperature'"),
+        (["infer", "x", "--top-p", "0"], 1, "Error: top_p must be above 0"),
+        (["evaluate", "--validation-split", "0"], 2, "must be above 0"),
+        (["flay"], 2, "No such command"),
+    ],
+)
+def test_bad_input_gets_one_clear_line_and_changes_nothing(model, arguments, status, message):
+    Path("empty.txt").touch()
+    Path("latin.txt").write_bytes(b"abc\xe9")
+    before = model.read_bytes()
+    result = run(*arguments, status=status)
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    if status == 1:
+        assert result.stderr.count("\n") == 1
+    assert model.read_bytes() == before
+    assert not Path("b.dat").exists()
+
+
+def test_init_asks_for_the_main_options(folder):
+    answers = "reference\nbyte\n24\n12\n1\n3\n"
+    run("init", "--interactive", "--seed", 1, text=answers)
+    shape = run_json("info")["hyperparameters"]
+    assert (shape["block"], shape["vocab_size"], shape["num_tokens"]) == ("reference", 256, 24)
+    assert (shape["embedding_degree"], shape["num_layers"], shape["num_heads"]) == (12, 1, 3)
+
+
+def test_init_replaces_a_model_only_when_forced(model):
+    run("init", *SMALL, status=1)
+    run("init", *SMALL, "--force")
+    assert run_json("info")["num_steps"] == 0
+
+
+def test_reserved_tokens_widen_the_vocabulary(folder):
+    run("init", *SMALL, "--reserve-tokens", 5)
+    assert run_json("info")["hyperparameters"]["vocab_size"] == 106
+
+
+def test_reset_optimizer_starts_the_schedule_anew(model):
+    run("train", "--steps", 1, "--reset-optimizer", "--quiet")
+    shown = run_json("info")
+    assert (shown["num_steps"], shown["optimizer_step"]) == (4, 1)
+    assert [entry["kind"] for entry in shown["history"]] == ["init", "session", "reset-optimizer", "session"]
+
+
+def test_a_number_that_is_not_finite_leaves_the_last_good_model(model):
+    before = model.read_bytes()
+    result = run("train", "--steps", 60, "--learning-rate", 900, "--clip-norm", 0, "--warmup-steps", 1, status=1)
+    assert re.search(r"Error: step \d+: (the loss|the gradient|tensor) .*not finite|the loss is nan", result.stderr)
+    assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_saves_and_exits_0(model, number):
+    child = process("train", "--steps", 10_000_000)
+    deadline = time.monotonic() + 30
+    while "step" not in child.stderr.readline() and time.monotonic() < deadline:
+        pass
+    time.sleep(0.3)
+    child.send_signal(number)
+    out, _ = child.communicate(timeout=30)
+    assert child.returncode == 0
+    assert f"stopped by {number.name}" in out
+    steps = run_json("info")["num_steps"]
+    assert steps > 3
+    # the same run without the interruption
+    run("init", *SMALL, "--model", "b.dat")
+    run("train", "--model", "b.dat", "--steps", steps, "--batch-size", 4, "--quiet")
+    assert run_json("info", "--model", "b.dat")["parameters_sha256"] == run_json("info")["parameters_sha256"]
+
+
+def test_the_commands_work_as_processes(model):
+    for arguments in (["--version"], ["loss"], ["info", "--json"], ["infer", "to", "--count", "3"]):
+        child = process(*arguments)
+        out, err = child.communicate(timeout=60)
+        assert (child.returncode, err) == (0, "")
+        assert out.strip()
+    child = process("info", "--model", "dataset.txt")
+    assert child.communicate(timeout=60) == ("", "Error: dataset.txt: not a femto model\n")
+    assert child.returncode == 1
+
+
+def test_a_data_set_may_come_from_standard_input(model):
+    child = process("train", "--dataset", "-", "--steps", 1, stdin=subprocess.PIPE)
+    out, _ = child.communicate(TEXT, timeout=60)
+    assert "4 in all" in out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "status"), [("FEMTO_ISA", "base", 0), ("FEMTO_ISA", "sse9", 1), ("FEMTO_THREADS", "x", 1)]
+)
+def test_the_environment_chooses_instruction_set_and_threads(folder, variable, value, status):
+    child = process("bench", "--steps", 1, "--batch-size", 1, "--json", env={**os.environ, variable: value})
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == status
+    if status:
+        assert f"{variable}={value}" in err
+        assert err.count("\n") == 1
+    else:
+        assert json.loads(out)["isa"] == value
+
+
+def test_the_library_is_on_one_screen():
+    for name in femto.__all__:
+        assert getattr(femto, name) is not None

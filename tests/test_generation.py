@@ -1,0 +1,86 @@
+"""Sampling and generation: seeds, cuts, streaming, and going on past the context."""
+
+import numpy as np
+import pytest
+
+from femto import checkpoint, generation, tokenizers
+from femto.config import PRESETS, ModelConfig, TrainConfig
+from femto.errors import ConfigError
+from femto.generation import Sampling, generate, sample
+from femto.model import Graph
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def made(request):
+    config = ModelConfig(256, 12, 16, 2, 2, **PRESETS[request.param].model)
+    made = checkpoint.create(config, tokenizers.build("byte", None), TrainConfig())
+    made.model.parameters *= 3.0  # so that tokens differ in probability
+    return made
+
+
+def ids(made, *arguments, **keywords):
+    return [generated.token for generated in generate(made, *arguments, **keywords)]
+
+
+def test_a_seed_gives_the_same_text_and_another_seed_another(made):
+    texts = [ids(made, "hello", 40, Sampling(1.0, seed=seed)) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_past_the_context_each_token_follows_from_the_last_window(made):
+    prompt = "a prompt longer than the context"
+    chosen = ids(made, prompt, 30, Sampling(0.0))
+    sequence = made.tokenizer.encode(prompt).tolist()
+    for token in chosen:
+        window = np.array([sequence[-12:]], np.int32)
+        assert token == int(Graph(made.model, 1, 12).forward(window)[-1].argmax())
+        sequence.append(token)
+
+
+def test_the_cache_and_the_window_meet_without_a_seam(made):
+    sequence = made.tokenizer.encode("ab").tolist()
+    for token in ids(made, "ab", 20, Sampling(0.0)):
+        window = np.array([sequence[-12:]], np.int32)
+        assert token == int(Graph(made.model, 1, window.shape[1]).forward(window)[-1].argmax())
+        sequence.append(token)
+
+
+def test_temperature_top_k_and_top_p_cut_as_they_say():
+    logits = np.log(np.array([0.5, 0.05, 0.3, 0.15], np.float32))
+
+    def seen(**settings):
+        return {sample(logits, Sampling(seed=1, **settings), index) for index in range(400)}
+
+    assert seen(temperature=1.0) == {0, 1, 2, 3}
+    assert seen(temperature=0.0) == {0}
+    assert seen(temperature=1e-30) == {0}
+    assert seen(temperature=1.0, top_k=2) == {0, 2}
+    assert seen(temperature=1.0, top_p=0.5) == {0}
+    assert seen(temperature=1.0, top_p=0.81) == {0, 2, 3}
+    draws = [sample(logits, Sampling(1.0, seed=3), index) for index in range(4000)]
+    assert np.bincount(draws) / 4000 == pytest.approx([0.5, 0.05, 0.3, 0.15], abs=0.03)
+
+
+def test_streamed_text_never_splits_a_character(made):
+    pieces = [generated.text for generated in generate(made, "é", 60, Sampling(1.0, seed=5))]
+    tokens = ids(made, "é", 60, Sampling(1.0, seed=5))
+    assert "".join(pieces) == made.tokenizer.decode(tokens)
+
+
+def test_an_empty_prompt_starts_as_after_a_newline(made):
+    assert ids(made, "", 10, Sampling(0.0)) == ids(made, "\n", 10, Sampling(0.0))
+
+
+def test_probabilities_are_the_models_own(made):
+    generated = next(generate(made, "x", 1, Sampling(0.1, top_k=1)))
+    assert generated.probabilities.sum() == pytest.approx(1.0)
+    logits = Graph(made.model, 1, 1).forward(np.array([[ord("x")]], np.int32))[0]
+    assert generated.probabilities == pytest.approx(generation.softmax(logits), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"temperature": float("nan")}]
+)
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        Sampling(**settings)

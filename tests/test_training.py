@@ -1,0 +1,201 @@
+"""Training: exact resuming, independence of threads and of the split into micro-batches, learning, and guards."""
+
+import numpy as np
+import pytest
+
+from femto import checkpoint, data, kernels, tokenizers
+from femto.config import PRESETS, ModelConfig, TrainConfig
+from femto.errors import ConfigError, DataError, TrainingError
+from femto.schedule import learning_rate
+from femto.session import Saved, Session, Validation
+from femto.training import Trainer, activation_bytes, evaluate, micro_batch_size
+
+TEXT = "the quick brown fox jumps over the lazy dog; " * 60
+
+
+def new(training=None, preset="modern", **shape):
+    tokenizer = tokenizers.build("char", TEXT)
+    settings = {"num_tokens": 19, "embedding_degree": 20, "num_layers": 2, "num_heads": 2, **shape}
+    config = ModelConfig(tokenizer.vocab_size, **settings, **PRESETS[preset].model)
+    return checkpoint.create(config, tokenizer, training or TrainConfig(batch_size=6, seed=4), preset)
+
+
+def dataset(made):
+    return data.from_text("text", TEXT, made.tokenizer)
+
+
+def train(made, steps):
+    for _ in Session(made, dataset(made), None).run(steps):
+        pass
+    return made
+
+
+def state(made):
+    return made.model.parameters.tobytes(), made.optimizer.m.tobytes(), made.optimizer.v.tobytes()
+
+
+SETTINGS = TrainConfig(batch_size=6, micro_batch_size=2, dropout=0.2, validation_split=0.2, decay_steps=20, seed=4)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_any_division_into_sessions_gives_the_same_bytes(tmp_path, preset):
+    whole = train(new(SETTINGS, preset), 12)
+    parts = new(SETTINGS, preset)
+    for steps in (5, 1, 6):
+        train(parts, steps)
+        checkpoint.save(parts, tmp_path / "model.dat")
+        parts = checkpoint.load(tmp_path / "model.dat")
+    assert state(parts) == state(whole)
+    assert (parts.history.losses == whole.history.losses).all()
+    assert len(parts.history.sessions()) == 3
+
+
+def test_any_number_of_threads_gives_the_same_bytes():
+    before = kernels.num_threads()
+    try:
+        states = []
+        for threads in (1, 2, 5):
+            kernels.set_num_threads(threads)
+            # wide enough that the kernels really use their threads
+            made = new(SETTINGS, num_tokens=64, embedding_degree=96, num_heads=4)
+            states.append(state(train(made, 4)))
+    finally:
+        kernels.set_num_threads(before)
+    assert states[0] == states[1] == states[2]
+
+
+def test_micro_batches_do_the_same_mathematics():
+    def parameters(size):
+        settings = TrainConfig(batch_size=6, micro_batch_size=size, dropout=0.2, seed=4)
+        return train(new(settings), 8).model.parameters
+
+    assert np.abs(parameters(6) - parameters(1)).max() < 1e-5
+
+
+def test_other_seeds_and_other_data_give_other_steps():
+    losses = {seed: train(new(TrainConfig(batch_size=6, seed=seed)), 3).history.losses.tobytes() for seed in (1, 2)}
+    assert losses[1] != losses[2]
+
+
+def test_a_small_model_learns_a_sentence_by_heart():
+    made = train(new(TrainConfig(batch_size=8, learning_rate=0.01, warmup_steps=10, decay_steps=140)), 150)
+    assert made.history.losses[0] == pytest.approx(np.log(made.model.config.vocab_size), abs=0.1)
+    assert made.history.losses[-10:].mean() < 0.35
+
+
+def test_every_parameter_gets_a_gradient():
+    made = train(new(), 1)
+    for name, tensor in made.model.layout.views(made.optimizer.v).items():
+        if name not in ("head_map_bias",) and not name.endswith("embedding"):
+            assert (tensor != 0).mean() > 0.9, name
+
+
+def test_a_number_that_is_not_finite_stops_before_the_update():
+    made = train(new(), 2)
+    made.model.tensors["feedforward1_1_weights"][0, 0] = np.inf
+    before = state(made)
+    with pytest.raises(TrainingError, match=r"step 3: tensor feedforward1_1_weights holds a number that is not finite"):
+        train(made, 1)
+    assert state(made) == before
+    assert made.history.num_steps == 2
+
+
+def test_clipping_scales_the_gradient_to_the_norm():
+    free = train(new(TrainConfig(batch_size=6, clip_norm=0.0, warmup_steps=0)), 1)
+    clipped = train(new(TrainConfig(batch_size=6, clip_norm=0.01, warmup_steps=0)), 1)
+    norm = np.sqrt((clipped.optimizer.m.astype(np.float64) ** 2).sum()) / (1 - 0.9)
+    assert norm == pytest.approx(0.01, rel=1e-4)
+    cosine = (
+        (free.optimizer.m @ clipped.optimizer.m)
+        / np.linalg.norm(free.optimizer.m)
+        / np.linalg.norm(clipped.optimizer.m)
+    )
+    assert cosine == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_reference_schedule_is_the_logs():
+    config = PRESETS["reference"].training
+    rates = [learning_rate(step, config) for step in (0, 50, 100, 25_100, 50_100, 90_000)]
+    assert rates == pytest.approx([0.0, 0.0005, 0.001, 0.000505, 0.00001, 0.00001])
+    cosine = TrainConfig(learning_rate=1.0, min_learning_rate=0.0, warmup_steps=0, decay_steps=2, decay="cosine")
+    assert [learning_rate(step, cosine) for step in range(3)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_batches_are_windows_of_the_text_that_wrap_round_its_end():
+    ids = np.arange(10, dtype=np.int32)
+    inputs, targets = data.batch(ids, step=3, batch_size=500, num_tokens=4, seed=1)
+    assert ((inputs + 1) % 10 == targets).all()
+    assert set(inputs[:, 0].tolist()) == set(range(10)), "every start occurs"
+    again = data.batch(ids, step=3, batch_size=500, num_tokens=4, seed=1)
+    other = data.batch(ids, step=4, batch_size=500, num_tokens=4, seed=1)
+    assert (again[0] == inputs).all()
+    assert (other[0] != inputs).any()
+
+
+def test_evaluation_predicts_every_token_but_the_first_once():
+    made = new()
+    ids = dataset(made).ids[:100]
+    result = evaluate(made.model, ids, [len(token) for token in made.tokenizer.tokens])
+    assert result.num_tokens == 99
+    assert result.num_bytes == 99
+    assert result.nats == pytest.approx(np.log(made.model.config.vocab_size), abs=0.1)
+    assert result.bits_per_byte == pytest.approx(result.nats / np.log(2))
+    inputs, targets = data.consecutive_windows(np.arange(100, dtype=np.int32), 19)
+    assert targets[targets >= 0].tolist() == list(range(1, 100))
+    assert (inputs + 1 == targets)[targets >= 0].all()
+
+
+def test_a_session_validates_on_the_held_out_part_and_saves_at_the_end(tmp_path):
+    made = new(TrainConfig(batch_size=4, validation_split=0.25))
+    path = tmp_path / "model.dat"
+    events = list(Session(made, dataset(made), str(path), save_every=3, validate_every=2).run(7))
+    assert [e.step for e in events if isinstance(e, Validation)] == [2, 4, 6, 7]
+    assert [e.step for e in events if isinstance(e, Saved)] == [3, 6, 7]
+    assert checkpoint.load(path).history.num_steps == 7
+    training, validation = data.split(np.arange(100, dtype=np.int32), 0.25)
+    assert (len(training), len(validation), validation[0]) == (75, 25, 75)
+
+
+def test_memory_of_a_micro_batch_is_bounded():
+    large = ModelConfig(1054, 80, 768, 8, 16)
+    size = micro_batch_size(large, TrainConfig())
+    assert size == 8
+    assert activation_bytes(large) * size < 400e6
+    assert micro_batch_size(ModelConfig(257), TrainConfig()) == 32
+
+
+def test_too_little_data_is_refused():
+    made = new()
+    with pytest.raises(DataError, match="at least 2"):
+        Session(made, data.from_text("text", "t", made.tokenizer), None)
+    with pytest.raises(DataError, match="validation split"):
+        data.split(np.arange(5, dtype=np.int32), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embedding_degree": 30, "num_heads": 4}, "does not divide"),
+        ({"num_layers": 0}, "num_layers must be"),
+        ({"num_tokens": 10**9}, "num_tokens must be"),
+        ({"block": "post-norm"}, "block must be one of"),
+    ],
+)
+def test_contradictory_shapes_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig(100, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"dropout": 1.0}, {"micro_batch_size": 5}, {"learning_rate": float("nan")}, {"seed": -1}]
+)
+def test_settings_out_of_range_are_refused(changes):
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        TrainConfig(**changes)
+
+
+def test_trainer_needs_no_session_to_step():
+    made = new()
+    trainer = Trainer(made, dataset(made).ids)
+    made.history.start_session()
+    assert [step.step for step in trainer.steps(2)] == [1, 2]
