@@ -69,9 +69,7 @@ def answers_table(answers: Iterable[Answer]) -> str:
     """A line for each answer, newlines shown as a backslash and n."""
     lines = []
     for answer in answers:
-        prompt, expected, output = (
-            text.replace("\n", "\\n") for text in (answer.prompt, answer.expected, answer.output)
-        )
+        prompt, expected, output = (text.replace("\n", "\\n") for text in (answer.prompt, answer.expected, answer.output))
         verdict = "success" if answer.correct else f"fail, expected: `{expected}`"
         lines.append(f"- input: `{prompt}`, output: `{output}` ({verdict})")
     return "\n".join(lines)

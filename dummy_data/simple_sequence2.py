@@ -43,9 +43,7 @@ def line(index: int) -> str:
 
 def with_noise(text: str, generator: Random) -> str:
     """`text` with every character replaced, with probability 0.002, by any of 64 (now and then by itself)."""
-    return "".join(
-        _shared.pick(generator, NOISE_CHARACTERS) if generator.random() < NOISE else character for character in text
-    )
+    return "".join(_shared.pick(generator, NOISE_CHARACTERS) if generator.random() < NOISE else character for character in text)
 
 
 def next_line(text: str) -> str:

@@ -61,8 +61,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
     """Write the file atomically and durably: after a failure the old file is still there. Raises CheckpointError."""
     model, optimizer, history = checkpoint.model, checkpoint.optimizer, checkpoint.history
     tensors = [
-        {"name": tensor.name, "shape": list(tensor.shape), "offset": tensor.offset}
-        for tensor in model.layout.tensors.values()
+        {"name": tensor.name, "shape": list(tensor.shape), "offset": tensor.offset} for tensor in model.layout.tensors.values()
     ]
     sections: dict[str, bytes | memoryview] = {
         "model": _json({"config": records.to_json(model.config), "tensors": tensors}),
@@ -118,8 +117,7 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
         raise CheckpointError(f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
     if reader.length("parameters") != 4 * layout_size(config):  # before any memory is taken for them
         raise CheckpointError(
-            f"{path}: the parameters have {reader.length('parameters')} bytes, "
-            f"the model's shape needs {4 * layout_size(config)}"
+            f"{path}: the parameters have {reader.length('parameters')} bytes, the model's shape needs {4 * layout_size(config)}"
         )
     model = Model(config)
     expected = [{"name": t.name, "shape": list(t.shape), "offset": t.offset} for t in model.layout.tensors.values()]
@@ -178,10 +176,10 @@ def _json(document: object) -> bytes:
 
 
 def _floats(values: NDArray[np.float32]) -> memoryview:
-    return memoryview(np.ascontiguousarray(values, "<f4")).cast("B")
+    return np.ascontiguousarray(values, "<f4").data.cast("B")
 
 
 def _read_floats(reader: container.Reader, name: str, out: NDArray[np.float32]) -> None:
-    reader.read_into(name, memoryview(out).cast("B"))
+    reader.read_into(name, out.data.cast("B"))
     if not np.little_endian:
         out.byteswap(inplace=True)

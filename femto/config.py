@@ -123,7 +123,7 @@ class TrainConfig:
 class Preset:
     """Defaults for a model and its training; every one has a flag of its own."""
 
-    model: dict[str, str]
+    model: dict[str, Any]
     training: TrainConfig
 
 

@@ -32,9 +32,7 @@ class History:
         return self._milliseconds[: self.num_steps]
 
     @classmethod
-    def restored(
-        cls, entries: list[dict[str, Any]], losses: NDArray[np.float32], milliseconds: NDArray[np.float32]
-    ) -> "History":
+    def restored(cls, entries: list[dict[str, Any]], losses: NDArray[np.float32], milliseconds: NDArray[np.float32]) -> "History":
         history = cls(entries)
         history._losses, history._milliseconds, history.num_steps = losses, milliseconds, len(losses)
         return history

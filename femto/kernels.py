@@ -310,9 +310,7 @@ def cross_entropy(
     return losses
 
 
-def embedding_forward(
-    table: Floats, tokens: Integers, out: Floats | None = None, positions: Floats | None = None
-) -> Floats:
+def embedding_forward(table: Floats, tokens: Integers, out: Floats | None = None, positions: Floats | None = None) -> Floats:
     """out (R, d) = table[token] (V, d), plus positions (T, d) at row mod T when given."""
     columns = np.shape(table)[-1]
     out = np.empty((np.size(tokens), columns), np.float32) if out is None else out

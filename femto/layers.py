@@ -97,9 +97,7 @@ class LayerNorm:
 
     def backward(self, dout: Floats, dx: Floats, residual: Floats | None = None) -> Floats:
         assert self.d_gain is not None and self.d_bias is not None
-        return kernels.layer_norm_backward(
-            dout, self.x, self.mean, self.rstd, self.gain, self.d_gain, self.d_bias, dx, residual
-        )
+        return kernels.layer_norm_backward(dout, self.x, self.mean, self.rstd, self.gain, self.d_gain, self.d_bias, dx, residual)
 
 
 class KeyValueCache:
@@ -121,9 +119,7 @@ class KeyValueCache:
 class SelfAttention:
     """Queries, keys and values of all heads in one product, causal attention, and the projection back to d."""
 
-    def __init__(
-        self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace
-    ) -> None:
+    def __init__(self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
         d, rows = config.embedding_degree, workspace.rows
         self.layer, self.num_heads = layer, config.num_heads
         self.to_qkv = Linear(tensors, gradients, f"heads_{layer}_qkv", None)
@@ -236,9 +232,7 @@ class FeedForward:
         return self.up.backward(d_inner, self.x, dx, residual=residual)
 
 
-def project(
-    linear: Linear, x: Floats, residual: Floats, out: Floats, scratch: Floats, mask: Dropout, run: Pass
-) -> Floats:
+def project(linear: Linear, x: Floats, residual: Floats, out: Floats, scratch: Floats, mask: Dropout, run: Pass) -> Floats:
     """out = residual + dropout(linear(x)): one product without dropout, one more sweep with it."""
     if mask.probability == 0.0:
         return linear.forward(x, out, residual=residual)
@@ -258,9 +252,7 @@ class Block:
 
     dropout_after_feedforward: bool
 
-    def __init__(
-        self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace
-    ) -> None:
+    def __init__(self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
         rows, d = workspace.rows, config.embedding_degree
         self.norm = LayerNorm(tensors, gradients, f"norm_{layer}", workspace)
         self.attention = SelfAttention(layer, config, tensors, gradients, workspace)
@@ -351,7 +343,8 @@ def sinusoids(num_tokens: int, columns: int) -> Floats:
     """(T, d): sin(t / 10000^(2 (c//2) / d)) in even columns c, cos of the same in odd ones (Vaswani et al. 2017)."""
     c = np.arange(columns)
     angles = np.outer(np.arange(num_tokens), 10000.0 ** (-2.0 * (c // 2) / columns))
-    return np.where(c % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
+    table: Floats = np.where(c % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
+    return table
 
 
 class Head:

@@ -135,7 +135,8 @@ class Decoder:
             h = block.forward(h, Pass(len(tokens)))
             block.attention.fill(cache, len(tokens))
         self.length = len(tokens)
-        return graph.head.forward(h)[-1]
+        last: Floats = graph.head.forward(h)[-1]
+        return last
 
     def decode(self, token: int) -> Floats:
         """Append one token; logits (V,) after it."""
@@ -143,4 +144,5 @@ class Decoder:
         for block, cache in zip(self.graph.blocks, self.caches, strict=True):
             h = block.decode(h, cache, self.length)
         self.length += 1
-        return self.graph.head.forward(h)[0]
+        only: Floats = self.graph.head.forward(h)[0]
+        return only

@@ -14,12 +14,14 @@ INITIALIZATION, BATCHES, SAMPLING = 1, 2, 3
 
 def words(seed: int, purpose: int, index: int, count: int) -> NDArray[np.uint64]:
     """`count` random 64-bit words, those of draw number `index`."""
-    return np.random.Philox(key=[seed % 2**64, purpose], counter=[0, 0, 0, index]).random_raw(count)
+    raw: NDArray[np.uint64] = np.random.Philox(key=[seed % 2**64, purpose], counter=[0, 0, 0, index]).random_raw(count)
+    return raw
 
 
 def uniform(seed: int, purpose: int, index: int, count: int) -> NDArray[np.float64]:
     """Uniform in [0, 1), 53 bits."""
-    return (words(seed, purpose, index, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    mantissas: NDArray[np.float64] = (words(seed, purpose, index, count) >> np.uint64(11)).astype(np.float64)
+    return mantissas * 2.0**-53
 
 
 def normal(seed: int, index: int, shape: tuple[int, ...], std: float) -> NDArray[np.float32]:

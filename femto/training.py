@@ -63,9 +63,7 @@ def micro_batch_size(config: ModelConfig, training: TrainConfig) -> int:
     if training.micro_batch_size:
         return training.micro_batch_size
     fitting = max(1, ACTIVATION_BYTES // activation_bytes(config))
-    return max(
-        size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting
-    )
+    return max(size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting)
 
 
 class Trainer:

@@ -15,7 +15,7 @@ def loss(config, parameters, tokens, targets, masks=None):
 
 
 def forward(config, parameters, tokens, masks):
-    p, (b, t), d = parameters, tokens.shape, config.embedding_degree
+    p, t, d = parameters, tokens.shape[1], config.embedding_degree
     h = p["token_embedding"][tokens]
     if config.positional_encoding == "absolute":
         h = h + sinusoids(t, d)

@@ -110,7 +110,7 @@ def refused(path, match=None):
 def test_a_file_cut_anywhere_is_refused(path, tmp_path):
     blob = path.read_bytes()
     cut = tmp_path / "cut.dat"
-    for length in [*range(0, 700), *range(700, len(blob), 17), len(blob) - 1]:
+    for length in [*range(700), *range(700, len(blob), 17), len(blob) - 1]:
         cut.write_bytes(blob[:length])
         refused(cut)
     cut.write_bytes(blob + b"\0")

@@ -80,9 +80,7 @@ def test_reports_are_one_json_object(model):
     assert run_json("train", "--steps", 1, "--quiet")["num_steps"] == 4
     assert run_json("init", *SMALL, "--model", "b.dat")["num_parameters"] == shown["num_parameters"]
     bench = run_json("bench", *SMALL[:-2], "--steps", 2, "--vocab-size", 31, "--batch-size", 2)
-    assert {"median_ms", "min_ms", "params", "flops_per_step", "gflops", "peak_gflops", "fraction_of_peak"} <= set(
-        bench
-    )
+    assert {"median_ms", "min_ms", "params", "flops_per_step", "gflops", "peak_gflops", "fraction_of_peak"} <= set(bench)
     assert {"peak_rss_mib", "threads", "isa"} <= set(bench)
     assert bench["flops_per_step"] == 2 * 16 * (6 * (2 * 12 * 16 * 16 + 16 * 31) + 6 * 2 * 16 * 16)
 
@@ -113,9 +111,7 @@ def test_metrics_are_json_lines(model):
     ]
     steps = [e for e in events if e["event"] == "step"]
     assert [e["step"] for e in steps] == [4, 5, 6, 7]
-    assert set(steps[0]) == {
-        *["event", "step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_per_second"]
-    }
+    assert set(steps[0]) == {*["event", "step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_per_second"]}
 
 
 def test_samples_are_shown_while_training(model):

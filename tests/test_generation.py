@@ -78,9 +78,7 @@ def test_probabilities_are_the_models_own(made):
     assert generated.probabilities == pytest.approx(generation.softmax(logits), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"temperature": float("nan")}]
-)
+@pytest.mark.parametrize("settings", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"temperature": float("nan")}])
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         Sampling(**settings)

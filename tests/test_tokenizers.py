@@ -25,9 +25,7 @@ RESERVED = [
     "<|reserved_token_97f8316f95d1df7467d015bfea96dd91|>",
     "<|reserved_token_f90c91392b33cfa36521157aacbf4286|>",
 ]
-UNUSUAL = st.sampled_from(
-    [*RESERVED, "<unk>", "\r\n", "한글", "ΑΣ", "Σ'Σ", *"\x00\ud800\udc80\udfff🙂Σ\u212aİ\uffff\U0010ffff"]
-)
+UNUSUAL = st.sampled_from([*RESERVED, "<unk>", "\r\n", "한글", "ΑΣ", "Σ'Σ", *"\x00\ud800\udc80\udfff🙂Σ\u212aİ\uffff\U0010ffff"])
 ANY_TEXT = st.lists(st.one_of(st.text(st.characters(), max_size=8), st.text(SAMPLE, max_size=8), UNUSUAL)).map("".join)
 ANY_BYTES = st.one_of(
     st.binary(), st.lists(st.one_of(st.binary(max_size=3), st.text(SAMPLE, max_size=4).map(str.encode))).map(b"".join)

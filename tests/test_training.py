@@ -105,11 +105,7 @@ def test_clipping_scales_the_gradient_to_the_norm():
     clipped = train(new(TrainConfig(batch_size=6, clip_norm=0.01, warmup_steps=0)), 1)
     norm = np.sqrt((clipped.optimizer.m.astype(np.float64) ** 2).sum()) / (1 - 0.9)
     assert norm == pytest.approx(0.01, rel=1e-4)
-    cosine = (
-        (free.optimizer.m @ clipped.optimizer.m)
-        / np.linalg.norm(free.optimizer.m)
-        / np.linalg.norm(clipped.optimizer.m)
-    )
+    cosine = (free.optimizer.m @ clipped.optimizer.m) / np.linalg.norm(free.optimizer.m) / np.linalg.norm(clipped.optimizer.m)
     assert cosine == pytest.approx(1.0, abs=1e-5)
 
 
@@ -186,9 +182,7 @@ def test_contradictory_shapes_are_refused(changes, message):
         ModelConfig(100, **changes)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"dropout": 1.0}, {"micro_batch_size": 5}, {"learning_rate": float("nan")}, {"seed": -1}]
-)
+@pytest.mark.parametrize("changes", [{"dropout": 1.0}, {"micro_batch_size": 5}, {"learning_rate": float("nan")}, {"seed": -1}])
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         TrainConfig(**changes)

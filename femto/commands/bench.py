@@ -1,5 +1,7 @@
 """`femto bench`: how fast this machine trains a model of a given shape."""
 
+from typing import Any
+
 import click
 
 from femto.commands import main
@@ -25,7 +27,7 @@ def bench(
     preset: str,
     steps: int,
     as_json: bool,
-    **shape: int,
+    **shape: Any,
 ) -> None:
     """Time whole training steps: forward, backward, clipping and AdamW, against the measured peak of the same threads."""
     from femto import benchmark, config

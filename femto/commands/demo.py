@@ -8,7 +8,7 @@ from femto.commands import main
 from femto.commands.options import json_option, print_json, threads_option
 
 # Measured for "all ten actions above 95 % in about a minute on two cores"; see docs/measurements.md.
-SHAPE = {"num_tokens": 80, "embedding_degree": 64, "num_layers": 4, "num_heads": 4}
+SHAPE: dict[str, Any] = {"num_tokens": 80, "embedding_degree": 64, "num_layers": 4, "num_heads": 4}
 TRAINING: dict[str, Any] = {"decay_steps": 1700}
 STEPS = 1800
 

@@ -10,9 +10,7 @@ from femto.commands.options import json_option, model_option, print_json, thread
 @click.argument("prompt")
 @model_option
 @click.option("--count", default=100, show_default=True, type=click.IntRange(0), help="Tokens to generate.")
-@click.option(
-    "--temperature", default=0.5, show_default=True, type=click.FloatRange(0), help="0: always the likeliest token."
-)
+@click.option("--temperature", default=0.5, show_default=True, type=click.FloatRange(0), help="0: always the likeliest token.")
 @click.option("--top-k", default=0, show_default=True, type=click.IntRange(0), help="Choose among the k likeliest.")
 @click.option("--top-p", default=1.0, show_default=True, help="Choose among the fewest that reach this probability.")
 @click.option("--seed", type=click.IntRange(0), help="Of the choices. [default: random]")

@@ -30,9 +30,7 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
 @main.command("init")
 @model_option
 @click.option("--preset", default="modern", show_default=True, type=click.Choice(PRESETS), help="Default choices.")
-@click.option(
-    "--tokenizer", default="ascii", show_default=True, type=click.Choice(["ascii", "byte", "char"]), help="Kind."
-)
+@click.option("--tokenizer", default="ascii", show_default=True, type=click.Choice(["ascii", "byte", "char"]), help="Kind.")
 @click.option(
     "--tokenizer-data",
     type=click.Path(),
@@ -50,9 +48,7 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
     type=click.Choice(["pre-norm", "reference"]),
     help="Where the residual adds: to the stream, or to its norm. [default: of the preset]",
 )
-@click.option(
-    "--initializer", type=click.Choice(["scaled", "reference"]), help="Random start. [default: of the preset]"
-)
+@click.option("--initializer", type=click.Choice(["scaled", "reference"]), help="Random start. [default: of the preset]")
 @shape_options
 @click.option("--seed", type=click.IntRange(0), help="Of the initialisation, and of training. [default: random]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -72,7 +68,7 @@ def init(
     force: bool,
     interactive: bool,
     as_json: bool,
-    **shape: int,
+    **shape: Any,
 ) -> None:
     """Make a new model and print its parameter count."""
     from femto import checkpoint, config, data, random_numbers, tokenizers

@@ -32,9 +32,7 @@ def loss(model: str, limit: int, as_json: bool) -> None:
 @main.command()
 @model_option
 @dataset_option
-@click.option(
-    "--validation-split", default=1.0, show_default=True, help="Evaluate only on this last share of the data."
-)
+@click.option("--validation-split", default=1.0, show_default=True, help="Evaluate only on this last share of the data.")
 @threads_option
 @json_option
 def evaluate(model: str, dataset: str, validation_split: float, as_json: bool) -> None:

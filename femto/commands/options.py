@@ -8,9 +8,7 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-model_option = click.option(
-    "--model", "-m", default="model.dat", show_default=True, type=click.Path(), help="File of the model."
-)
+model_option = click.option("--model", "-m", default="model.dat", show_default=True, type=click.Path(), help="File of the model.")
 dataset_option = click.option(
     "--dataset",
     default="dataset.txt",

@@ -44,9 +44,7 @@ class Progress:
         if isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Validation):
-            self.say(
-                f"step {event.step}: validation loss {event.loss.nats:.4f}, {event.loss.bits_per_byte:.4f} bits a byte"
-            )
+            self.say(f"step {event.step}: validation loss {event.loss.nats:.4f}, {event.loss.bits_per_byte:.4f} bits a byte")
 
     def say(self, line: str) -> None:
         """A line of its own, above the bar if there is one."""

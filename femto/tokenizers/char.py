@@ -69,9 +69,7 @@ class CharTokenizer(Tokenizer):
         tokens = self.tokens[: len(self.tokens) - self.num_reserved]  # if a reserved one is elsewhere, it is in here
         characters = len(tokens) - 1
         if not 1 <= characters <= MAX_CHARACTERS:
-            raise TokenizerError(
-                f"a char tokenizer has 1 to {MAX_CHARACTERS} characters, not {characters}; try another kind"
-            )
+            raise TokenizerError(f"a char tokenizer has 1 to {MAX_CHARACTERS} characters, not {characters}; try another kind")
         for index, token in enumerate(tokens):
             if index == self.unk_id:
                 continue
