@@ -25,6 +25,7 @@ ACTIONS = range(10)
 ACTIONS_ON_PREVIOUS = range(5, 9)
 LENGTHS = range(4, 9)  # letters of data
 MAPPED = str.maketrans("abcdef", "ghijkl")
+CONTEXT_LINES = 3  # before the line in question
 LONGEST_RESULT = 4  # characters: three letters and `;`
 PASS_RATE = 0.7  # of every action, to be exceeded (#20)
 
@@ -122,12 +123,18 @@ class SimpleDummy2Evaluation(_shared.Evaluation):
 
 
 def question(generator: Random, action: int) -> tuple[str, str]:
-    """A prompt (a complete line, then a line up to its digit `action`) and the rest of that line, with its `;`.
+    """A prompt (CONTEXT_LINES complete lines, then a line up to its digit `action`) and the rest of that line, with its `;`.
 
-    The complete line may refer to a line before it that the prompt does not show. At most 23 characters.
+    Several lines, because a model that is trained on windows of the text cannot know whether its first line is complete. At
+    most 51 characters. The first line may refer to one before it that the prompt does not show.
     """
-    hidden, previous, data = (random_data(generator) for _ in range(3))
-    context = full_line(previous, random_action(generator, has_previous=True), hidden)
+    previous = random_data(generator)
+    context = ""
+    for _ in range(CONTEXT_LINES):
+        data = random_data(generator)
+        context += full_line(data, random_action(generator, has_previous=True), previous)
+        previous = data
+    data = random_data(generator)
     return f"{context}{data}{action}", f"{result_of(action, data, previous)};"
 
 

@@ -9,7 +9,7 @@ Wrong types raise TypeError; wrong shapes, strides, ids out of range and outputs
 ValueError, before anything is written. The GIL is released while a kernel runs.
 
 Results do not depend on the number of threads, to the bit, nor on whether AVX2, AVX-512 or NEON computed them. The baseline
-instruction set has no fused multiply-add and rounds differently. See docs/kernels.md.
+instruction set has no fused multiply-add and rounds differently. See CONTRIBUTING.md.
 
 >>> import numpy as np
 >>> from femto import kernels
@@ -79,6 +79,13 @@ def _empty_like(x: Floats) -> Floats:
     return np.empty(np.shape(x), np.float32)
 
 
+def _shape(x: Floats, name: str, dimensions: int) -> tuple[int, ...]:
+    shape = np.shape(x)
+    if len(shape) != dimensions:
+        raise ValueError(f"{name}: expected {dimensions} dimensions, got shape {shape}")
+    return shape
+
+
 def matmul(
     a: Floats,
     b: Floats,
@@ -105,8 +112,8 @@ def matmul(
     if out is None:
         if accumulate:
             raise ValueError("accumulate needs an `out` to add to")
-        rows = np.shape(a)[-1 if transpose_a else 0]
-        columns = np.shape(b)[0 if transpose_b else -1]
+        rows = _shape(a, "a", 2)[1 if transpose_a else 0]
+        columns = _shape(b, "b", 2)[0 if transpose_b else 1]
         out = np.empty((rows, columns), np.float32)
     if accumulate:
         if residual is not None:
@@ -200,10 +207,10 @@ def rotary(x: Floats, cosine: Floats, sine: Floats, num_heads: int, inverse: boo
 
     Row r belongs to token r mod T of the tables (T, hs // 2). `inverse` turns back, which is the gradient.
     """
-    columns = np.shape(x)[1]
+    tokens, columns = _shape(cosine, "cosine", 2)[0], _shape(x, "x", 2)[1]
     if num_heads < 1 or columns % num_heads:
         raise ValueError(f"x: {columns} columns do not divide into {num_heads} heads")
-    core.rotary(x, cosine, sine, np.shape(cosine)[0], num_heads, columns // num_heads, inverse)
+    core.rotary(x, cosine, sine, tokens, num_heads, columns // num_heads, inverse)
     return x
 
 
@@ -287,7 +294,7 @@ def attention_decode(query: Floats, keys: Floats, values: Floats, length: int, o
     keys (H, hs, capacity) and values (H, capacity, hs rounded up to 16), capacity a multiple of 16; queries and keys are
     already rotated where positions are rotary.
     """
-    heads, head_size, capacity = np.shape(keys)
+    heads, head_size, capacity = _shape(keys, "keys", 3)
     out = np.empty(heads * head_size, np.float32) if out is None else out
     core.attention_decode(out, query, keys, values, heads, head_size, length, capacity)
     return out
@@ -305,14 +312,14 @@ def cross_entropy(
     dlogits = gradient_scale * (softmax(logits) - onehot(target)); may be `logits` itself. Stable for any finite logits. A
     target of -1 is left out: loss 0, gradient 0.
     """
-    losses = np.empty(np.shape(logits)[0], np.float32) if losses is None else losses
+    losses = np.empty(_shape(logits, "logits", 2)[0], np.float32) if losses is None else losses
     core.cross_entropy(losses, dlogits, logits, targets, gradient_scale)
     return losses
 
 
 def embedding_forward(table: Floats, tokens: Integers, out: Floats | None = None, positions: Floats | None = None) -> Floats:
     """out (R, d) = table[token] (V, d), plus positions (T, d) at row mod T when given."""
-    columns = np.shape(table)[-1]
+    columns = _shape(table, "table", 2)[1]
     out = np.empty((np.size(tokens), columns), np.float32) if out is None else out
     core.embedding_forward(out, table, positions, tokens, 1 if positions is None else len(positions))
     return out

@@ -29,32 +29,22 @@ class Model:
     def initialize(self, seed: int) -> "Model":
         """Random parameters from a seed. The whole table:
 
-        | initializer | token_embedding | LayerNorm gains | matrices | proj and feedforward2 | head_map | biases |
-        |---|---|---|---|---|---|---|
-        | reference | N(0, 0.02) | N(0, 0.02) | N(0, 0.02) | N(0, 0.02) | N(0, 0.02) | 0 |
-        | scaled | N(0, 0.1) | 1 | N(0, 1/sqrt(d)) | N(0, 1/sqrt(2 L n)), n inputs | N(0, 0.02) | 0 |
+        | initializer | LayerNorm gains | biases | everything else |
+        |---|---|---|---|
+        | scaled | 1 | 0 | N(0, 0.64 / sqrt(d)) |
+        | reference | N(0, 0.02) | 0 | N(0, 0.02) |
 
-        `position_embedding`, where there is one, is as token_embedding. The reference is the log's program (SPEC section 2).
+        The reference is the log's program (SPEC section 2); 0.64 is measured (docs/measurements.md).
         """
-        config = self.config
-        d = config.embedding_degree
+        reference = self.config.initializer == "reference"
+        std = 0.02 if reference else 0.64 / math.sqrt(self.config.embedding_degree)
         for index, (name, tensor) in enumerate(self.layout.stored(self.parameters).items()):
-            if config.initializer == "reference":
-                std = 0.0 if name.endswith("_bias") else 0.02
-            elif name.endswith("_bias"):
-                std = 0.0
-            elif name.endswith("_coeff"):
+            if name.endswith("_bias"):
+                tensor[...] = 0.0
+            elif name.endswith("_coeff") and not reference:
                 tensor[...] = 1.0
-                continue
-            elif name.endswith("_embedding"):
-                std = 0.1
-            elif name.startswith(("proj", "feedforward2")):
-                std = 1.0 / math.sqrt(2 * config.num_layers * tensor.shape[0])
-            elif name == "head_map_weights":
-                std = 0.02
             else:
-                std = 1.0 / math.sqrt(d)
-            tensor[...] = normal(seed, index, tensor.shape, std) if std else 0.0
+                tensor[...] = normal(seed, index, tensor.shape, std)
         return self
 
     @property

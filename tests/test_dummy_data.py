@@ -138,10 +138,11 @@ def test_simple_dummy_evaluation() -> None:
 
 def test_simple_dummy2_evaluation() -> None:
     def oracle(prompt: str, count: int) -> str:
-        previous, line = prompt.split("\n")
+        *lines, line = prompt.split("\n")
         prompts.append(prompt)
-        assert re.fullmatch(r"[a-f]{4,8}\d[a-lz]{0,3};", previous) and re.fullmatch(r"[a-f]{4,8}\d", line)
-        return f"{dummy2_answer(line, previous)};\nmore than was asked"
+        assert all(re.fullmatch(r"[a-f]{4,8}\d[a-lz]{0,3};", previous) for previous in lines) and len(lines) == 3
+        assert re.fullmatch(r"[a-f]{4,8}\d", line)
+        return f"{dummy2_answer(line, lines[-1])};\nmore than was asked"
 
     prompts: list[str] = []
     result, text = simple_dummy2.evaluate(oracle), simple_dummy2.generate(seed=1)

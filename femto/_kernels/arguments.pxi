@@ -126,11 +126,11 @@ cdef int finish(int status) except -1:
 cdef int set_dropout(femto_dropout *dropout, double probability, object seed, object step, object site) except -1:
     if not 0.0 <= probability < 1.0:
         raise ValueError(f"dropout: expected 0 <= probability < 1, got {probability}")
-    cdef uint64_t key = seed & 0xFFFFFFFFFFFFFFFF
+    cdef uint64_t key = index(seed) & 0xFFFFFFFFFFFFFFFF
     dropout.seed[0] = <uint32_t>key
     dropout.seed[1] = <uint32_t>(key >> 32)
-    dropout.stream[0] = step & 0xFFFFFFFF
-    dropout.stream[1] = site & 0xFFFFFFFF
+    dropout.stream[0] = index(step) & 0xFFFFFFFF
+    dropout.stream[1] = index(site) & 0xFFFFFFFF
     dropout.scale = <float>(1.0 / (1.0 - probability))
     dropout.threshold = 0
     if probability > 0.0:

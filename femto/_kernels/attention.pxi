@@ -2,9 +2,9 @@ cdef int set_attention(femto_attention_arguments *p, Arguments arrays, object qk
                        object row_scale, object cosine, object sine, int64_t batch, int64_t tokens, int64_t heads,
                        int64_t head_size, Access access) except -1:
     cdef int64_t d = heads * head_size
-    if batch < 1 or tokens < 1 or heads < 1 or head_size < 1:
-        raise ValueError(f"attention: batch, tokens, heads and head size must be positive, got {batch}, {tokens}, {heads}, "
-                         f"{head_size}")
+    if batch < 0 or tokens < 1 or heads < 1 or head_size < 1:
+        raise ValueError(f"qkv: tokens, heads and head size must be positive, got {tokens}, {heads}, {head_size}, "
+                         f"and batch {batch}")
     p.batch, p.tokens, p.heads, p.head_size = batch, tokens, heads, head_size
     p.qkv = arrays.matrix(qkv, b"qkv", batch * tokens, 3 * d, READ, &p.ld_qkv)
     p.out = arrays.matrix(out, b"out", batch * tokens, d, access, &p.ld_out)

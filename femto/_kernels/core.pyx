@@ -11,6 +11,8 @@ from cpython.buffer cimport (
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+from operator import index
+
 from .c_api cimport *
 
 cdef const femto_kernels *kernels = femto_select(NULL)

@@ -35,8 +35,6 @@ def dropout(object out, object x, object residual, int64_t columns, double proba
     cdef femto_dropout settings
     cdef int status
     set_dropout(&settings, probability, seed, step, site)
-    if settings.threshold == 0:
-        settings.threshold = 0xFFFFFFFF
     cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     cdef int64_t count = arrays.views[0].len // 4
     if columns < 1 or count % columns:

@@ -40,7 +40,8 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
         p.bias = <const float *>arrays.flat(bias, b"bias", p.n, READ, False)
     if pre_activation is not None:
         p.epilogue = FEMTO_EPILOGUE_GELU_BACKWARD if gelu_backward else FEMTO_EPILOGUE_GELU
-        p.pre = arrays.matrix(pre_activation, b"pre_activation", p.m, p.n, READ if gelu_backward else WRITE, &p.ld_pre)
+        p.pre = arrays.matrix(pre_activation, b"gelu_backward" if gelu_backward else b"gelu", p.m, p.n,
+                              READ if gelu_backward else WRITE, &p.ld_pre)
         if p.initial != NULL and gelu_backward and p.initial == p.c:
             raise ValueError("gelu backward cannot accumulate into out")
     arrays.check_overlap()

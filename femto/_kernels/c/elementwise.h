@@ -51,8 +51,9 @@ static void dropout_task(void *arguments, int64_t index) {
         __atomic_store_n(&p->failed, 1, __ATOMIC_RELAXED);
         return;
     }
+    for (int64_t i = 0; i < p->columns; i++) mask[i] = 1.0f;
     for (int64_t r = index * DROPOUT_ROWS; r < least((index + 1) * DROPOUT_ROWS, p->rows); r++) {
-        dropout_mask(mask, p->dropout, p->first_row + r, p->columns);
+        if (p->dropout->threshold) dropout_mask(mask, p->dropout, p->first_row + r, p->columns);
         const int64_t base = r * p->columns;
         for (int64_t i = 0; i < p->columns; i++) {
             float value = p->x[base + i] * mask[i];

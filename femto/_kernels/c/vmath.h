@@ -33,10 +33,10 @@ INLINE vf v_gelu_sigmoid(vf x) {
 
 INLINE vf v_gelu(vf x) { return x * v_gelu_sigmoid(x); }
 
-/* d/dx gelu(x) = s + x s (1 - s) du/dx */
+/* d/dx gelu(x) = s + x s (1 - s) du/dx; s is 0 or 1 beyond |x| = 20, where the square must not grow to infinity */
 INLINE vf v_gelu_derivative(vf x) {
     vf s = v_gelu_sigmoid(x);
-    vf slope = v_fma(x * x, v_set(3.0f * GELU_SCALE * GELU_CUBIC), v_set(GELU_SCALE));
+    vf slope = v_fma(v_min(v_set(400.0f), x * x), v_set(3.0f * GELU_SCALE * GELU_CUBIC), v_set(GELU_SCALE));
     return v_fma(x * s * (v_set(1.0f) - s), slope, s);
 }
 

@@ -1,0 +1,130 @@
+"""Matrix products against float64: every transposition, epilogue, tile shape and stride."""
+
+from itertools import cycle, product
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from femto import kernels
+
+from . import reference
+from .reference import Framed, assert_close
+
+# Around the widths of vectors and panels (4 to 80 columns) and the heights of tiles (1 to 12 rows).
+ROWS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 25, 37]
+COLUMNS = [1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 79, 80, 81, 131]
+DEPTHS = [1, 2, 3, 5, 17, 63, 64, 65]
+TRANSPOSITIONS = list(product([False, True], repeat=2))
+EXTRAS = ["nothing", "bias", "residual", "in place", "accumulate", "gelu", "bias residual gelu", "residual gelu in place",
+          "gelu_backward", "bias gelu_backward"]  # fmt: skip
+
+
+def check(rng, m, n, k, transpose_a, transpose_b, extras, beside):
+    """One product in canaries; `beside` canary columns on both sides of every matrix."""
+
+    def matrix(rows, columns):
+        return Framed(rng.standard_normal((rows, columns)), beside)
+
+    a = matrix(k, m) if transpose_a else matrix(m, k)
+    b = matrix(n, k) if transpose_b else matrix(k, n)
+    out = matrix(m, n)
+    frames, keywords = [a, b, out], {}
+    op_a = (a.view.T if transpose_a else a.view).astype(np.float64)
+    op_b = (b.view.T if transpose_b else b.view).astype(np.float64)
+    expected, scale = op_a @ op_b, np.abs(op_a) @ np.abs(op_b) + 1e-30
+    if "bias" in extras:
+        bias = Framed(rng.standard_normal(n))
+        expected, scale = expected + bias.view, scale + np.abs(bias.view)
+        frames.append(bias)
+        keywords["bias"] = bias.view
+    if "in place" in extras or extras == "accumulate":
+        expected, scale = expected + out.view, scale + np.abs(out.view)
+        keywords |= {"accumulate": True} if extras == "accumulate" else {"residual": out.view}
+    elif "residual" in extras:
+        residual = matrix(m, n)
+        expected, scale = expected + residual.view, scale + np.abs(residual.view)
+        frames.append(residual)
+        keywords["residual"] = residual.view
+    if "gelu" in extras:
+        pre = matrix(m, n)
+        frames.append(pre)
+        keywords["gelu_backward" if "gelu_backward" in extras else "gelu"] = pre.view
+    inputs = [(frame, frame.buffer.copy()) for frame in frames]
+    returned = kernels.matmul(
+        a.view, b.view, out.view, transpose_a=transpose_a, transpose_b=transpose_b, **keywords
+    )
+    what = f"m {m} n {n} k {k} {transpose_a} {transpose_b} {extras}"
+    assert returned is out.view
+    if "gelu_backward" in extras:
+        expected, scale = expected * reference.gelu_derivative(pre.view), scale + np.abs(expected)
+    elif "gelu" in extras:
+        assert_close(pre.view, expected, scale, k + 4, what + ", pre-activation")
+        expected = reference.gelu(pre.view)
+        scale = np.abs(expected) + 1.0
+    assert_close(out.view, expected, 1.2 * scale, k + 12, what)
+    for frame, before in inputs:
+        assert frame.intact(), what
+        written = frame is out or (frame is frames[-1] and "gelu" in keywords)
+        assert written or (frame.buffer == before).all(), what
+
+
+def test_every_shape_transposition_and_extra(isa, threads, rng):
+    depths, extras, beside = cycle(DEPTHS), cycle(EXTRAS), cycle([0, 1, 0, 5, 16, 0, 3])
+    for (m, n), (transpose_a, transpose_b) in product(product(ROWS, COLUMNS), TRANSPOSITIONS):
+        check(rng, m, n, next(depths), transpose_a, transpose_b, next(extras), next(beside))
+
+
+@pytest.mark.parametrize("k", [383, 384, 385, 800])
+def test_depths_around_the_block_of_k(isa, threads, rng, k):
+    for extras, (transpose_a, transpose_b) in product(EXTRAS, TRANSPOSITIONS):
+        check(rng, 33, 49, k, transpose_a, transpose_b, extras, 2)
+
+
+@pytest.mark.parametrize(("m", "n"), [(32, 129), (523, 131), (131, 523), (1, 700), (700, 1)])
+def test_large_products_on_threads(isa, threads, rng, m, n):
+    for extras, (transpose_a, transpose_b) in zip(EXTRAS, cycle(TRANSPOSITIONS)):
+        check(rng, m, n, 97, transpose_a, transpose_b, extras, 0)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    m=st.integers(0, 40), n=st.integers(0, 170), k=st.integers(0, 130), transpose_a=st.booleans(),
+    transpose_b=st.booleans(), extras=st.sampled_from(EXTRAS), beside=st.integers(0, 20), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_random_shapes_and_strides(isa, m, n, k, transpose_a, transpose_b, extras, beside, seed):
+    check(np.random.default_rng(seed), m, n, k, transpose_a, transpose_b, extras, beside)
+
+
+def test_an_inner_size_of_zero_leaves_bias_and_residual(isa):
+    residual = np.ones((2, 3), np.float32)
+    empty = np.empty((2, 0), np.float32), np.empty((0, 3), np.float32)
+    np.testing.assert_array_equal(kernels.matmul(*empty, bias=np.arange(3, dtype=np.float32), residual=residual),
+                                  [[1, 2, 3], [1, 2, 3]])  # fmt: skip
+
+
+def test_not_a_number_reaches_only_its_own_row(isa):
+    a = np.ones((20, 40), np.float32)
+    a[7, 3] = np.nan
+    out = kernels.matmul(a, np.ones((40, 50), np.float32))
+    assert np.isnan(out[7]).all()
+    assert (np.delete(out, 7, 0) == 40).all()
+
+
+@pytest.mark.parametrize("columns", [1, 3, 16, 63, 64, 65, 130])
+@pytest.mark.parametrize("rows", [0, 1, 2, 64, 65, 700])
+def test_column_sum_adds_to_what_is_there(isa, threads, rng, rows, columns):
+    x, out = Framed(rng.standard_normal((rows, columns)), 3), Framed(rng.standard_normal(columns))
+    expected = out.view + x.view.sum(0, dtype=np.float64)
+    scale = np.abs(out.view) + np.abs(x.view).sum(0, dtype=np.float64)
+    kernels.column_sum(x.view, out.view)
+    assert_close(out.view, expected, scale, 80)
+    assert x.intact()
+    assert out.intact()
+
+
+def test_column_sum_on_threads(isa, threads, rng):
+    x = rng.standard_normal((300, 300)).astype(np.float32)
+    out = kernels.column_sum(x, np.zeros(300, np.float32))
+    assert_close(out, x.sum(0, dtype=np.float64), np.abs(x).sum(0, dtype=np.float64), 80)
