@@ -32,6 +32,7 @@ class ModelConfig:
     block: str = "pre-norm"  # "pre-norm": h + f(LN(h)); "reference": the log's, which adds to LN(h)
     positional_encoding: str = "rotary"  # one of POSITIONAL_ENCODINGS
     initializer: str = "scaled"  # see Model.initialize
+    rotary_base: float = 1000.0  # of the rotary angles t / base^(2c/hs); longer contexts want a larger one
 
     def __post_init__(self) -> None:
         for name, limit in (
@@ -52,6 +53,8 @@ class ModelConfig:
         _one_of("block", self.block, BLOCKS)
         _one_of("positional_encoding", self.positional_encoding, POSITIONAL_ENCODINGS)
         _one_of("initializer", self.initializer, INITIALIZERS)
+        if type(self.rotary_base) not in (int, float) or not 1.0 <= self.rotary_base <= 1e9:
+            raise ConfigError(f"rotary_base must be a number from 1 to 1e9, got {self.rotary_base!r}")
 
     @property
     def head_size(self) -> int:
@@ -86,7 +89,7 @@ class TrainConfig:
     decay: str = "linear"  # one of DECAYS
     weight_decay: float = 0.01  # decoupled, on every parameter
     beta1: float = 0.9
-    beta2: float = 0.999
+    beta2: float = 0.99
     epsilon: float = 1e-8
     clip_norm: float = 1.0  # largest Euclidean norm of the gradient; 0: no clipping
     validation_split: float = 0.0  # last share of the data set that is held out
@@ -131,7 +134,7 @@ PRESETS = {
     "modern": Preset({"block": "pre-norm", "positional_encoding": "rotary", "initializer": "scaled"}, TrainConfig()),
     "reference": Preset(  # what the log's program computes (SPEC section 2)
         {"block": "reference", "positional_encoding": "absolute", "initializer": "reference"},
-        TrainConfig(learning_rate=0.001, min_learning_rate=0.00001, decay_steps=50_000, clip_norm=0.0),
+        TrainConfig(learning_rate=0.001, min_learning_rate=0.00001, decay_steps=50_000, beta2=0.999, clip_norm=0.0),
     ),
 }
 

@@ -126,7 +126,7 @@ class SelfAttention:
         self.projection = Linear(tensors, gradients, f"proj_{layer}_weights", f"proj_{layer}_bias")
         self.tables: tuple[Floats, Floats] | None = None
         if config.positional_encoding == "rotary":
-            self.tables = kernels.rotary_tables(config.num_tokens, config.head_size)
+            self.tables = kernels.rotary_tables(config.num_tokens, config.head_size, config.rotary_base)
         self.qkv = workspace.own("qkv", rows, 3 * d)
         self.heads_out = workspace.own("heads_out", rows, d)
         self.row_max = workspace.own("row_max", rows * config.num_heads)

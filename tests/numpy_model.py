@@ -54,7 +54,7 @@ def attention(config, p, layer, x, mask):
     for head in range(config.num_heads):
         q, k, v = (x @ p[f"head_{layer}_{head}_{letter}"] for letter in "qkv")
         if config.positional_encoding == "rotary":
-            q, k = rotate(q), rotate(k)
+            q, k = rotate(q, config.rotary_base), rotate(k, config.rotary_base)
         scores = q @ k.swapaxes(-1, -2) / np.sqrt(hs)
         scores = np.where(np.tril(np.ones((t, t), bool)), scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -63,11 +63,11 @@ def attention(config, p, layer, x, mask):
     return np.concatenate(outs, -1)
 
 
-def rotate(x):
-    """Half-split rotary: columns c and c + hs//2 turn by t / 10000^(2c/hs)."""
+def rotate(x, base):
+    """Half-split rotary: columns c and c + hs//2 turn by t / base^(2c/hs)."""
     t, hs = x.shape[-2:]
     half = hs // 2
-    angles = np.outer(np.arange(t), 10000.0 ** (-2.0 * np.arange(half) / hs))
+    angles = np.outer(np.arange(t), base ** (-2.0 * np.arange(half) / hs))
     first, second = x[..., :half], x[..., half : 2 * half]
     turned = [first * np.cos(angles) - second * np.sin(angles), second * np.cos(angles) + first * np.sin(angles)]
     return np.concatenate([*turned, x[..., 2 * half :]], -1)

@@ -66,7 +66,7 @@ def test_adamw_steps_as_the_log_program(figures, which, step, isa):
             for name, view in views.items():
                 view[...] = figures[f"trained.opt.{name}_{letter}"].reshape(view.shape)
 
-    optimizer.update(model.parameters, gradients, 0.001, TrainConfig(clip_norm=0.0), 1.0)
+    optimizer.update(model.parameters, gradients, 0.001, TrainConfig(clip_norm=0.0, beta2=0.999), 1.0)
 
     for name, tensor in model.tensors.items():
         assert_close(tensor, figures[f"{which}.param.{name}"].reshape(tensor.shape), name)

@@ -79,7 +79,7 @@ def test_other_seeds_and_other_data_give_other_steps():
 
 def test_a_small_model_learns_a_sentence_by_heart():
     made = train(new(TrainConfig(batch_size=8, learning_rate=0.01, warmup_steps=10, decay_steps=140)), 150)
-    assert made.history.losses[0] == pytest.approx(np.log(made.model.config.vocab_size), abs=0.1)
+    assert made.history.losses[0] == pytest.approx(np.log(made.model.config.vocab_size), abs=0.5)
     assert made.history.losses[-10:].mean() < 0.35
 
 

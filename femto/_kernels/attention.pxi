@@ -58,7 +58,7 @@ def attention_decode(object out, object query, object keys, object values, int64
     cdef int64_t padded = (head_size + 15) // 16 * 16
     cdef int status
     if heads < 1 or head_size < 1 or capacity % 16 or not 1 <= length <= capacity:
-        raise ValueError(f"attention_decode: expected capacity a multiple of 16 and 1 <= length <= capacity, "
+        raise ValueError(f"keys: expected capacity a multiple of 16 and 1 <= length <= capacity, "
                          f"got heads {heads}, head size {head_size}, length {length}, capacity {capacity}")
     cdef const float *query_ = <const float *>arrays.flat(query, b"query", heads * head_size, READ, False)
     cdef const float *keys_ = <const float *>arrays.flat(keys, b"keys", heads * head_size * capacity, READ, False)

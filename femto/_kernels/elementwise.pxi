@@ -66,6 +66,17 @@ def sum_of_squares(object x):
     return total
 
 
+cdef double power(double base, int64_t exponent) noexcept:
+    """By squaring: the pow of one C library rounds otherwise than that of another."""
+    cdef double result = 1.0
+    while exponent > 0:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
+
+
 def adamw(object parameters, object m, object v, object gradients, float gradient_scale, float learning_rate, double beta1,
           double beta2, float epsilon, float weight_decay, int64_t step):
     cdef Arguments arrays = Arguments()
@@ -77,7 +88,7 @@ def adamw(object parameters, object m, object v, object gradients, float gradien
     if step < 0 or not (0.0 <= beta1 < 1.0 and 0.0 <= beta2 < 1.0):
         raise ValueError(f"adamw: expected step >= 0 and betas in [0, 1), got step {step}, betas {beta1} and {beta2}")
     arrays.check_overlap()
-    cdef double correction1 = 1.0 - beta1 ** (step + 1), correction2 = 1.0 - beta2 ** (step + 1)
+    cdef double correction1 = 1.0 - power(beta1, step + 1), correction2 = 1.0 - power(beta2, step + 1)
     with nogil:
         kernels.adamw(parameters_, m_, v_, gradients_, count, gradient_scale, learning_rate, <float>beta1, <float>beta2,
                       epsilon, weight_decay, correction1, correction2)

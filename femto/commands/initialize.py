@@ -49,6 +49,7 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
     help="Where the residual adds: to the stream, or to its norm. [default: of the preset]",
 )
 @click.option("--initializer", type=click.Choice(["scaled", "reference"]), help="Random start. [default: of the preset]")
+@click.option("--rotary-base", type=float, help="Of rotary angles. [default: 1000]")
 @shape_options
 @click.option("--seed", type=click.IntRange(0), help="Of the initialisation, and of training. [default: random]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -64,6 +65,7 @@ def init(
     positional_encoding: str | None,
     block: str | None,
     initializer: str | None,
+    rotary_base: float | None,
     seed: int | None,
     force: bool,
     interactive: bool,
@@ -86,6 +88,7 @@ def init(
         "positional_encoding": positional_encoding,
         "block": block,
         "initializer": initializer,
+        "rotary_base": rotary_base,
     }
     model_config = config.updated(config.ModelConfig(made.vocab_size, **shape, **chosen.model), changes)
     if seed is None:

@@ -25,5 +25,14 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.fixture
+def three_threads() -> Iterator[None]:
+    """For the slower tests; test_bits.py shows that one thread gives the same."""
+    before = kernels.num_threads()
+    kernels.set_num_threads(3)
+    yield
+    kernels.set_num_threads(before)
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240229)

@@ -1,6 +1,6 @@
 """Matrix products against float64: every transposition, epilogue, tile shape and stride."""
 
-from itertools import cycle, product
+from itertools import product
 
 import numpy as np
 import pytest
@@ -52,9 +52,7 @@ def check(rng, m, n, k, transpose_a, transpose_b, extras, beside):
         frames.append(pre)
         keywords["gelu_backward" if "gelu_backward" in extras else "gelu"] = pre.view
     inputs = [(frame, frame.buffer.copy()) for frame in frames]
-    returned = kernels.matmul(
-        a.view, b.view, out.view, transpose_a=transpose_a, transpose_b=transpose_b, **keywords
-    )
+    returned = kernels.matmul(a.view, b.view, out.view, transpose_a=transpose_a, transpose_b=transpose_b, **keywords)
     what = f"m {m} n {n} k {k} {transpose_a} {transpose_b} {extras}"
     assert returned is out.view
     if "gelu_backward" in extras:
@@ -70,21 +68,22 @@ def check(rng, m, n, k, transpose_a, transpose_b, extras, beside):
         assert written or (frame.buffer == before).all(), what
 
 
-def test_every_shape_transposition_and_extra(isa, threads, rng):
-    depths, extras, beside = cycle(DEPTHS), cycle(EXTRAS), cycle([0, 1, 0, 5, 16, 0, 3])
-    for (m, n), (transpose_a, transpose_b) in product(product(ROWS, COLUMNS), TRANSPOSITIONS):
-        check(rng, m, n, next(depths), transpose_a, transpose_b, next(extras), next(beside))
+def test_every_shape_transposition_and_extra(isa, three_threads, rng):
+    for m, n, (transpose_a, transpose_b) in product(ROWS, COLUMNS, TRANSPOSITIONS):
+        k, extras, beside = rng.choice(DEPTHS), rng.choice(EXTRAS), rng.choice([0, 0, 1, 3, 16])
+        check(rng, m, n, k, transpose_a, transpose_b, extras, beside)
 
 
 @pytest.mark.parametrize("k", [383, 384, 385, 800])
-def test_depths_around_the_block_of_k(isa, threads, rng, k):
+def test_depths_around_the_block_of_k(isa, three_threads, rng, k):
     for extras, (transpose_a, transpose_b) in product(EXTRAS, TRANSPOSITIONS):
-        check(rng, 33, 49, k, transpose_a, transpose_b, extras, 2)
+        check(rng, 13, 81, k, transpose_a, transpose_b, extras, 2)
 
 
 @pytest.mark.parametrize(("m", "n"), [(32, 129), (523, 131), (131, 523), (1, 700), (700, 1)])
 def test_large_products_on_threads(isa, threads, rng, m, n):
-    for extras, (transpose_a, transpose_b) in zip(EXTRAS, cycle(TRANSPOSITIONS)):
+    for extras in EXTRAS:
+        transpose_a, transpose_b = rng.choice(TRANSPOSITIONS)
         check(rng, m, n, 97, transpose_a, transpose_b, extras, 0)
 
 
@@ -112,19 +111,18 @@ def test_not_a_number_reaches_only_its_own_row(isa):
     assert (np.delete(out, 7, 0) == 40).all()
 
 
-@pytest.mark.parametrize("columns", [1, 3, 16, 63, 64, 65, 130])
-@pytest.mark.parametrize("rows", [0, 1, 2, 64, 65, 700])
-def test_column_sum_adds_to_what_is_there(isa, threads, rng, rows, columns):
-    x, out = Framed(rng.standard_normal((rows, columns)), 3), Framed(rng.standard_normal(columns))
-    expected = out.view + x.view.sum(0, dtype=np.float64)
-    scale = np.abs(out.view) + np.abs(x.view).sum(0, dtype=np.float64)
-    kernels.column_sum(x.view, out.view)
-    assert_close(out.view, expected, scale, 80)
-    assert x.intact()
-    assert out.intact()
+def test_column_sum_adds_to_what_is_there(isa, rng):
+    for rows, columns in product([0, 1, 2, 64, 65, 700], [1, 3, 16, 63, 64, 65, 130]):
+        x, out = Framed(rng.standard_normal((rows, columns)), 3), Framed(rng.standard_normal(columns))
+        expected = out.view + x.view.sum(0, dtype=np.float64)
+        scale = np.abs(out.view) + np.abs(x.view).sum(0, dtype=np.float64)
+        kernels.column_sum(x.view, out.view)
+        assert_close(out.view, expected, scale, 8)
+        assert x.intact()
+        assert out.intact()
 
 
 def test_column_sum_on_threads(isa, threads, rng):
     x = rng.standard_normal((300, 300)).astype(np.float32)
     out = kernels.column_sum(x, np.zeros(300, np.float32))
-    assert_close(out, x.sum(0, dtype=np.float64), np.abs(x).sum(0, dtype=np.float64), 80)
+    assert_close(out, x.sum(0, dtype=np.float64), np.abs(x).sum(0, dtype=np.float64), 4)
