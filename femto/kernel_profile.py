@@ -80,12 +80,11 @@ def profile(trainer: Trainer, steps: int) -> tuple[list[KernelTime], float]:
 def _work(name: str, arguments: tuple[Any, ...]) -> tuple[str, float]:
     """What to call the shapes of a call, and its floating-point operations as SPEC section 8 counts them."""
     if name == "matmul":
-        out, a, _, transpose_a, transpose_b, residual, _, pre_activation, backward = arguments
+        out, a, _, transpose_a, transpose_b, residual, _, gelu_slope, factor = arguments
         m, n = out.shape
         k = a.shape[0] if transpose_a else a.shape[1]
         form = f"{'a^T' if transpose_a else 'a'} {'b^T' if transpose_b else 'b'}"
-        extra = " gelu'" if backward else " gelu" if pre_activation is not None else ""
-        extra += " +" if residual is not None else ""
+        extra = "".join(mark for mark, part in ((" +", residual), (" *", factor), (" gelu", gelu_slope)) if part is not None)
         return f"{m} x {n} x {k} {form}{extra}", 2.0 * m * n * k
     if name in ("attention_forward", "attention_backward"):
         batch, tokens, heads, head_size = arguments[6:10] if name == "attention_forward" else arguments[8:12]

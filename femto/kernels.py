@@ -96,16 +96,17 @@ def matmul(
     accumulate: bool = False,
     residual: Floats | None = None,
     bias: Floats | None = None,
-    gelu: Floats | None = None,
-    gelu_backward: Floats | None = None,
+    gelu_slope: Floats | None = None,
+    factor: Floats | None = None,
 ) -> Floats:
     """out (m, n) = op(a) (m, k) @ op(b) (k, n), plus what the keywords add, in one pass.
 
     accumulate: add to what `out` holds (the gradient of weights).
     residual (m, n): added; may be `out` itself, which is what `accumulate` does.
     bias (n,): added to every row.
-    gelu (m, n): receives the sum so far, the pre-activation, and `out` its tanh-approximated GELU.
-    gelu_backward (m, n): the pre-activation of a forward pass; the product is multiplied by GELU's derivative there.
+    factor (m, n): the sum so far is multiplied by it, element by element.
+    gelu_slope (m, n): `out` becomes the tanh-approximated GELU of the sum, and this receives GELU's derivative there, which is
+    the `factor` of the backward pass.
 
     The four forms of the transpositions: forward x W, gradient of weights x^T dy, gradient of inputs dy W^T, and the rest.
     """
@@ -119,10 +120,7 @@ def matmul(
         if residual is not None:
             raise ValueError("accumulate and residual exclude each other")
         residual = out
-    if gelu is not None and gelu_backward is not None:
-        raise ValueError("gelu and gelu_backward exclude each other")
-    pre_activation = gelu if gelu is not None else gelu_backward
-    core.matmul(out, a, b, transpose_a, transpose_b, residual, bias, pre_activation, gelu_backward is not None)
+    core.matmul(out, a, b, transpose_a, transpose_b, residual, bias, gelu_slope, factor)
     return out
 
 

@@ -62,8 +62,8 @@ class Linear:
         self.d_weights = gradients.get(weights)
         self.d_bias = gradients.get(bias) if bias else None
 
-    def forward(self, x: Floats, out: Floats, residual: Floats | None = None, gelu: Floats | None = None) -> Floats:
-        return kernels.matmul(x, self.weights, out, residual=residual, bias=self.bias, gelu=gelu)
+    def forward(self, x: Floats, out: Floats, residual: Floats | None = None, gelu_slope: Floats | None = None) -> Floats:
+        return kernels.matmul(x, self.weights, out, residual=residual, bias=self.bias, gelu_slope=gelu_slope)
 
     def backward(
         self,
@@ -71,14 +71,14 @@ class Linear:
         x: Floats,
         dx: Floats,
         residual: Floats | None = None,
-        gelu_backward: Floats | None = None,
+        factor: Floats | None = None,
     ) -> Floats:
-        """dx = dout W^T (+ residual, or * gelu'(pre-activation)); dW += x^T dout; db += sum of rows."""
+        """dx = dout W^T (+ residual, * factor); dW += x^T dout; db += sum of rows."""
         assert self.d_weights is not None
         kernels.matmul(x, dout, self.d_weights, transpose_a=True, accumulate=True)
         if self.d_bias is not None:
             kernels.column_sum(dout, self.d_bias)
-        return kernels.matmul(dout, self.weights, dx, transpose_b=True, residual=residual, gelu_backward=gelu_backward)
+        return kernels.matmul(dout, self.weights, dx, transpose_b=True, residual=residual, factor=factor)
 
 
 class LayerNorm:
@@ -205,7 +205,7 @@ class FeedForward:
         self.layer, self.dropout = layer, dropout
         self.up = Linear(tensors, gradients, f"feedforward1_{layer}_weights", f"feedforward1_{layer}_bias")
         self.down = Linear(tensors, gradients, f"feedforward2_{layer}_weights", f"feedforward2_{layer}_bias")
-        self.pre_activation = workspace.own("pre_activation", rows, 4 * d)
+        self.slope = workspace.own("slope", rows, 4 * d)  # GELU's, at every activation
         self.activation = workspace.own("activation", rows, 4 * d)
         self.projected = workspace.shared("projected", rows, d)
         self.d_branch = workspace.shared("d_branch", rows, d)
@@ -217,7 +217,7 @@ class FeedForward:
     def forward(self, x: Floats, residual: Floats, out: Floats, run: Pass) -> Floats:
         """out (R, d) = residual + dropout(feed-forward(x)); dropout only where the block has it."""
         self.x = x
-        self.up.forward(x, self.activation, gelu=self.pre_activation)
+        self.up.forward(x, self.activation, gelu_slope=self.slope)
         return project(self.down, self.activation, residual, out, self.projected, self._mask(run), run)
 
     def backward(self, dout: Floats, dx: Floats, run: Pass, residual: Floats | None = None) -> Floats:
@@ -227,7 +227,7 @@ class FeedForward:
             d_projected,
             self.activation,
             self.workspace.shared("d_inner", rows, 4 * d),
-            gelu_backward=self.pre_activation,
+            factor=self.slope,
         )
         return self.up.backward(d_inner, self.x, dx, residual=residual)
 

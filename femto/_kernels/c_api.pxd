@@ -3,11 +3,6 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 cdef extern from "femto.h" nogil:
     enum: FEMTO_SQUARES_BLOCK
 
-    ctypedef enum femto_epilogue:
-        FEMTO_EPILOGUE_NONE
-        FEMTO_EPILOGUE_GELU
-        FEMTO_EPILOGUE_GELU_BACKWARD
-
     ctypedef struct femto_matmul_arguments:
         int64_t m, n, k
         const float *a
@@ -19,9 +14,10 @@ cdef extern from "femto.h" nogil:
         const float *initial
         int64_t ld_initial
         const float *bias
-        femto_epilogue epilogue
-        float *pre
-        int64_t ld_pre
+        float *slope
+        int64_t ld_slope
+        const float *factor
+        int64_t ld_factor
 
     ctypedef struct femto_dropout:
         uint32_t seed[2]

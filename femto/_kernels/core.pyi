@@ -18,8 +18,8 @@ def matmul(
     transpose_b: bool,
     residual: _Floats | None,
     bias: _Floats | None,
-    pre_activation: _Floats | None,
-    gelu_backward: bool,
+    gelu_slope: _Floats | None,
+    factor: _Floats | None,
 ) -> None: ...
 def column_sum(out: _Floats, x: _Floats) -> None: ...
 def layer_norm_forward(

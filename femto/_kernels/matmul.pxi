@@ -1,13 +1,13 @@
 def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, object residual, object bias,
-           object pre_activation, bint gelu_backward):
+           object gelu_slope, object factor):
     cdef Arguments arrays = Arguments()
     cdef femto_matmul_arguments p
     cdef Py_buffer *view
     cdef int64_t ld, k_of_b
     p.initial = p.bias = NULL
-    p.pre = NULL
-    p.ld_initial = p.ld_pre = 0
-    p.epilogue = FEMTO_EPILOGUE_NONE
+    p.slope = NULL
+    p.factor = NULL
+    p.ld_initial = p.ld_slope = p.ld_factor = 0
 
     view = arrays.take(a, b"a", READ, False)
     if view.ndim != 2:
@@ -38,12 +38,10 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
         p.initial = arrays.matrix(residual, b"residual", p.m, p.n, READ_IN_PLACE, &p.ld_initial)
     if bias is not None:
         p.bias = <const float *>arrays.flat(bias, b"bias", p.n, READ, False)
-    if pre_activation is not None:
-        p.epilogue = FEMTO_EPILOGUE_GELU_BACKWARD if gelu_backward else FEMTO_EPILOGUE_GELU
-        p.pre = arrays.matrix(pre_activation, b"gelu_backward" if gelu_backward else b"gelu", p.m, p.n,
-                              READ if gelu_backward else WRITE, &p.ld_pre)
-        if p.initial != NULL and gelu_backward and p.initial == p.c:
-            raise ValueError("gelu backward cannot accumulate into out")
+    if gelu_slope is not None:
+        p.slope = arrays.matrix(gelu_slope, b"gelu_slope", p.m, p.n, WRITE, &p.ld_slope)
+    if factor is not None:
+        p.factor = arrays.matrix(factor, b"factor", p.m, p.n, READ, &p.ld_factor)
     arrays.check_overlap()
     cdef int status
     with nogil:

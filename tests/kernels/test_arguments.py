@@ -27,7 +27,7 @@ class Case:
 
 
 SHAPES = {
-    "a": (R, C), "b": (C, V), "residual": (R, V), "bias": (V,), "gelu": (R, V), "gelu_backward": (R, V), "product": (R, V),
+    "a": (R, C), "b": (C, V), "residual": (R, V), "bias": (V,), "gelu_slope": (R, V), "factor": (R, V), "product": (R, V),
     "x": (R, C), "gain": (C,), "shift": (C,), "mean": (R,), "rstd": (R,), "dgain": (C,), "dbias": (C,), "dout": (R, C),
     "dx": (R, C), "skip": (R, C), "qkv": (R, 3 * C), "d_qkv": (R, 3 * C), "d_out": (R, C), "row_max": (B, H, T),
     "row_scale": (B, H, T), "cosine": (T, HS // 2), "sine": (T, HS // 2), "query": (C,), "keys": (H, HS, 16),
@@ -40,11 +40,9 @@ INTEGERS = ("targets", "tokens")
 
 CASES = {
     "matmul": Case(
-        lambda a, b, residual, bias, product, gelu: kernels.matmul(a, b, product, residual=residual, bias=bias, gelu=gelu),
-        "a b residual bias", "product gelu", "residual"),
-    "matmul gelu_backward": Case(
-        lambda a, b, gelu_backward, product: kernels.matmul(a, b, product, gelu_backward=gelu_backward),
-        "a b gelu_backward", "product"),
+        lambda a, b, residual, bias, factor, product, gelu_slope: kernels.matmul(
+            a, b, product, residual=residual, bias=bias, factor=factor, gelu_slope=gelu_slope),
+        "a b residual bias factor", "product gelu_slope", "residual"),
     "column_sum": Case(lambda x, total: kernels.column_sum(x, total), "x", "total"),
     "layer_norm_forward": Case(
         lambda x, gain, shift, norm, mean, rstd: kernels.layer_norm_forward(x, gain, shift, norm, mean, rstd),
@@ -223,7 +221,6 @@ def test_matmul_names_what_excludes_each_other():
     for wrong, words in [
         ({"accumulate": True}, "out"),
         ({"accumulate": True, "out": a.copy(), "residual": a}, "residual"),
-        ({"gelu": a.copy(), "gelu_backward": a}, "gelu_backward"),
     ]:
         with pytest.raises(ValueError, match=words):
             kernels.matmul(a, a, **wrong)

@@ -14,10 +14,15 @@ static void elementwise_task(void *arguments, int64_t index) {
     float *out = p->out + start;
     const float *x = p->x + start, *dout = p->dout ? p->dout + start : NULL;
     FOR_ROW(i, piece, left, n) {
-        vf value = v_load_up_to(x + i, left);
-        if (p->operation == 0) value = v_gelu(value);
-        else if (p->operation == 1) value = v_load_up_to(dout + i, left) * v_gelu_derivative(value);
-        else value = v_exp(value);
+        vf value = v_load_up_to(x + i, left), derivative;
+        if (p->operation == 0) {
+            value = v_gelu(value, &derivative);
+        } else if (p->operation == 1) {
+            v_gelu(value, &derivative);
+            value = v_load_up_to(dout + i, left) * derivative;
+        } else {
+            value = v_exp(value);
+        }
         v_store_up_to(out + i, value, left);
     }
 }

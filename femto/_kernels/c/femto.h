@@ -31,12 +31,6 @@ float *femto_scratch(int slot, int64_t floats);
 
 /* ---- kernels ---- */
 
-typedef enum {
-    FEMTO_EPILOGUE_NONE,
-    FEMTO_EPILOGUE_GELU,         /* pre = product; c = gelu(pre) */
-    FEMTO_EPILOGUE_GELU_BACKWARD /* c = product * gelu'(pre) */
-} femto_epilogue;
-
 typedef struct {
     int64_t m, n, k;
     const float *a; int64_t a_row, a_column; /* strides of op(A), m x k; one of them is 1 */
@@ -44,8 +38,8 @@ typedef struct {
     float *c; int64_t ldc;                   /* m x n */
     const float *initial; int64_t ld_initial; /* added to the product: a residual, or c itself to accumulate; or NULL */
     const float *bias;                       /* n, or NULL */
-    femto_epilogue epilogue;
-    float *pre; int64_t ld_pre;              /* m x n pre-activations, for the GELU epilogues */
+    float *slope; int64_t ld_slope;          /* not NULL: c = gelu(sum), and slope (m x n) = gelu'(sum) */
+    const float *factor; int64_t ld_factor;  /* not NULL: the sum is multiplied by factor (m x n), element by element */
 } femto_matmul_arguments;
 
 typedef struct {

@@ -3,6 +3,7 @@
  * Outer-product form: a tile of ROWS x VECTORS vector registers of c is held while k runs; each k loads VECTORS vectors of B,
  * broadcasts ROWS numbers of A and does ROWS*VECTORS FMAs. Every element of c is one accumulator, added in k order, so neither
  * the tile nor the split among threads changes a bit; blocks of k go through c itself, which keeps that order.
+ * A factor multiplies in the store of the last block; GELU follows on the block while it is in cache.
  *
  * Loops: task (rows of c x columns of c) > block of k > panel of columns > tile of rows > k.
  * B is read in place when its rows are contiguous and short, else copied to panels of VECTORS*LANES columns (zero padded).
@@ -35,6 +36,7 @@ typedef struct {
     float *c; int64_t ldc;
     const float *initial; int64_t ld_initial;
     const float *bias;
+    const float *factor; int64_t ld_factor;
     int64_t columns;                        /* valid columns, in ((VECTORS-1)*LANES, VECTORS*LANES]; b has all of them */
 } tile_arguments;
 
@@ -75,6 +77,10 @@ INLINE void tile_body(const int rows, const int vectors, const int transposed, c
 #pragma GCC unroll 16
         for (int v = 0; v < vectors; v++) {
             float *p = t->c + i * t->ldc + v * LANES;
+            if (t->factor) {
+                const float *f = t->factor + i * t->ld_factor + v * LANES;
+                acc[i][v] *= v < vectors - 1 ? v_load(f) : v_load_up_to(f, left);
+            }
             if (v < vectors - 1) v_store(p, acc[i][v]);
             else v_store_up_to(p, acc[i][v], left);
         }
@@ -128,6 +134,7 @@ static void multiply_panel(int64_t m, int transposed, const tile_arguments *pane
             t.a += sizes[s] * a_step;
             t.c += sizes[s] * t.ldc;
             if (t.initial) t.initial += sizes[s] * t.ld_initial;
+            if (t.factor) t.factor += sizes[s] * t.ld_factor;
         }
 }
 
@@ -180,15 +187,15 @@ static void pack_task(void *arguments, int64_t index) {
     }
 }
 
-static void apply_epilogue(const femto_matmul_arguments *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+/* c = gelu(c) and its derivative, while the block is in cache. */
+static void apply_gelu(const femto_matmul_arguments *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
     for (int64_t i = i0; i < i1; i++) {
-        float *c = p->c + i * p->ldc, *pre = p->pre + i * p->ld_pre;
+        float *c = p->c + i * p->ldc, *slope = p->slope + i * p->ld_slope;
         for (int64_t j = j0; j < j1; j += LANES) {
             const int64_t left = j1 - j;
-            vf x = v_load_up_to(pre + j, left);
-            if (p->epilogue == FEMTO_EPILOGUE_GELU) x = v_gelu(x);
-            else x = v_load_up_to(c + j, left) * v_gelu_derivative(x);
-            v_store_up_to(c + j, x, left);
+            vf derivative, value = v_gelu(v_load_up_to(c + j, left), &derivative);
+            v_store_up_to(c + j, value, left);
+            v_store_up_to(slope + j, derivative, left);
         }
     }
 }
@@ -202,8 +209,6 @@ static void matmul_task(void *arguments, int64_t index) {
     const int64_t q1 = plan->panels * (index % plan->column_tasks + 1) / plan->column_tasks;
     const int transposed = p->a_column != 1;
     const int64_t lda = transposed ? p->a_column : p->a_row;
-    float *target = p->epilogue == FEMTO_EPILOGUE_GELU ? p->pre : p->c;
-    const int64_t ld_target = p->epilogue == FEMTO_EPILOGUE_GELU ? p->ld_pre : p->ldc;
     for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += K_BLOCK) {
         const int64_t depth = p->k - k0 < K_BLOCK ? p->k - k0 : K_BLOCK;
         for (int64_t q = q0; q < q1; q++) {
@@ -214,8 +219,11 @@ static void matmul_task(void *arguments, int64_t index) {
                 .k = depth, .a = p->a + i0 * p->a_row + k0 * p->a_column, .lda = lda,
                 .b = packed ? plan->packed + packed_offset(plan, q) + k0 * width : p->b + k0 * p->b_row + j0,
                 .ldb = packed ? width : p->b_row,
-                .c = target + i0 * ld_target + j0, .ldc = ld_target, .columns = j1 - j0,
+                .c = p->c + i0 * p->ldc + j0, .ldc = p->ldc, .columns = j1 - j0,
             };
+            const int last = k0 + K_BLOCK >= p->k;
+            if (p->factor && last) t.factor = p->factor + i0 * p->ld_factor + j0;
+            t.ld_factor = p->ld_factor;
             if (k0 > 0) {
                 t.initial = t.c;
                 t.ld_initial = t.ldc;
@@ -225,7 +233,7 @@ static void matmul_task(void *arguments, int64_t index) {
                 if (p->bias) t.bias = p->bias + j0;
             }
             multiply_panel(i1 - i0, transposed, &t);
-            if (p->epilogue && k0 + K_BLOCK >= p->k) apply_epilogue(p, i0, i1, j0, j1);
+            if (p->slope && last) apply_gelu(p, i0, i1, j0, j1);
         }
     }
 }
@@ -248,13 +256,25 @@ static int matmul(femto_matmul_arguments *p) {
         femto_parallel_for(tasks, (plan.pack_all ? 4.0 * (double)p->n : 64.0) * (double)p->k, pack_task, &plan);
     }
 
-    /* Tall products are cut by rows; short ones (the gradients of weights, m = d) also by panels of columns. */
+    /* Tall products are cut by rows, so that a block of A serves all panels. Short ones (gradients of weights: m = d, k = B*T) by
+     * panels of columns, and by rows only as far as the threads need it: each panel of B streams through once a chunk of rows. */
     plan.column_tasks = p->m >= 512 ? 1 : plan.panels;
-    const int64_t wanted = (8 * threads + plan.column_tasks - 1) / plan.column_tasks;
-    plan.row_chunk = (p->m + wanted - 1) / wanted;
-    if (plan.row_chunk > 120) plan.row_chunk = 120;
+    int64_t chunks = (8 * threads + plan.column_tasks - 1) / plan.column_tasks;
+    if (p->m < 512) {
+        double least_waste = 1e9;
+        for (int64_t candidate = 1; candidate <= chunks; candidate++) {
+            const int64_t tasks = candidate * plan.column_tasks, rounds = (tasks + threads - 1) / threads;
+            const double waste = (double)(rounds * threads) / (double)tasks + 0.02 * (double)candidate;
+            if (waste < least_waste - 1e-9) {
+                least_waste = waste;
+                plan.row_chunk = (p->m + candidate - 1) / candidate;
+            }
+        }
+    } else {
+        plan.row_chunk = least((p->m + chunks - 1) / chunks, 120);
+    }
+    plan.row_chunk = (plan.row_chunk + 3) / 4 * 4;
     if (plan.row_chunk < 12) plan.row_chunk = 12;
-    plan.row_chunk = (plan.row_chunk + 11) / 12 * 12;
     femto_parallel_for((p->m + plan.row_chunk - 1) / plan.row_chunk * plan.column_tasks, work, matmul_task, &plan);
     return 0;
 }

@@ -31,13 +31,13 @@ INLINE vf v_gelu_sigmoid(vf x) {
     return v_set(1.0f) / (v_set(1.0f) + v_exp(v_set(0.0f) - u));
 }
 
-INLINE vf v_gelu(vf x) { return x * v_gelu_sigmoid(x); }
-
-/* d/dx gelu(x) = s + x s (1 - s) du/dx; s is 0 or 1 beyond |x| = 20, where the square must not grow to infinity */
-INLINE vf v_gelu_derivative(vf x) {
-    vf s = v_gelu_sigmoid(x);
+/* gelu(x), and *derivative = s + x s (1 - s) du/dx; s is 0 or 1 beyond |x| = 20, where the square must not grow to infinity.
+ * One exponential gives both, so the forward pass keeps the derivative for the backward pass rather than x. */
+INLINE vf v_gelu(vf x, vf *derivative) {
+    vf s = v_gelu_sigmoid(x), value = x * s;
     vf slope = v_fma(v_min(v_set(400.0f), x * x), v_set(3.0f * GELU_SCALE * GELU_CUBIC), v_set(GELU_SCALE));
-    return v_fma(x * s * (v_set(1.0f) - s), slope, s);
+    *derivative = v_fma(value * (v_set(1.0f) - s), slope, s);
+    return value;
 }
 
 /* Natural logarithm of a positive normal number, in double: atanh series on the mantissa, error below 1e-13. */
