@@ -87,7 +87,7 @@ class TrainConfig:
     warmup_steps: int = 100  # linear from 0
     decay_steps: int = 5_000  # steps from the peak to the minimum
     decay: str = "linear"  # one of DECAYS
-    weight_decay: float = 0.01  # decoupled, on every parameter
+    weight_decay: float = 0.1  # decoupled, on every parameter
     beta1: float = 0.9
     beta2: float = 0.99
     epsilon: float = 1e-8
@@ -134,7 +134,14 @@ PRESETS = {
     "modern": Preset({"block": "pre-norm", "positional_encoding": "rotary", "initializer": "scaled"}, TrainConfig()),
     "reference": Preset(  # what the log's program computes (SPEC section 2)
         {"block": "reference", "positional_encoding": "absolute", "initializer": "reference"},
-        TrainConfig(learning_rate=0.001, min_learning_rate=0.00001, decay_steps=50_000, beta2=0.999, clip_norm=0.0),
+        TrainConfig(
+            learning_rate=0.001,
+            min_learning_rate=0.00001,
+            decay_steps=50_000,
+            weight_decay=0.01,
+            beta2=0.999,
+            clip_norm=0.0,
+        ),
     ),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from femto import kernels
-from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig, TrainConfig
+from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig
 from femto.layers import Pass
 from femto.model import Decoder, Graph, Model
 from femto.optimizer import AdamW
@@ -66,7 +66,7 @@ def test_adamw_steps_as_the_log_program(figures, which, step, isa):
             for name, view in views.items():
                 view[...] = figures[f"trained.opt.{name}_{letter}"].reshape(view.shape)
 
-    optimizer.update(model.parameters, gradients, 0.001, TrainConfig(clip_norm=0.0, beta2=0.999), 1.0)
+    optimizer.update(model.parameters, gradients, 0.001, PRESETS["reference"].training, 1.0)
 
     for name, tensor in model.tensors.items():
         assert_close(tensor, figures[f"{which}.param.{name}"].reshape(tensor.shape), name)
