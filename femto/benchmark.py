@@ -14,7 +14,8 @@ from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig
 from femto.data import Dataset
 from femto.history import History
-from femto.model import Model
+from femto.kernel_profile import profile
+from femto.model import Decoder, Model
 from femto.tokenizers import Tokenizer
 from femto.training import Trainer, micro_batch_size
 
@@ -75,8 +76,80 @@ def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[s
         "peak_gflops": peak,
         "fraction_of_peak": gflops / peak,
         "tokens_per_second": 1000.0 * training.batch_size * config.num_tokens / median,
-        "peak_rss_mib": peak_rss_mib(),
         "micro_batch_size": micro_batch_size(config, training),
+        **_machine(),
+    }
+
+
+def time_kernels(config: ModelConfig, training: TrainConfig, steps: int) -> dict[str, Any]:
+    """Every kernel call of `steps` whole steps by kernel and shape: milliseconds, share of the step, GF/s, GB/s."""
+    trainer = synthetic_trainer(config, training)
+    for _ in range(WARMUP_STEPS):
+        trainer.step()
+    times, milliseconds = profile(trainer, steps)
+    rows = [
+        {
+            "kernel": entry.name,
+            "shape": entry.shape,
+            "calls_per_step": entry.calls,
+            "milliseconds": entry.milliseconds,
+            "share": entry.milliseconds / milliseconds,
+            "gflops": entry.gflops,
+            "gigabytes_per_second": entry.gigabytes_per_second,
+        }
+        for entry in times
+    ]
+    return {
+        "params": config.num_parameters,
+        "step_ms": milliseconds,
+        "outside_kernels_ms": milliseconds - sum(entry.milliseconds for entry in times),
+        "peak_gflops": peak_gflops(),
+        "kernels": rows,
+        **_machine(),
+    }
+
+
+def kernel_table(result: dict[str, Any]) -> str:
+    """The result of `time_kernels` as text; speeds in GF/s where arithmetic binds, in GB/s where memory does."""
+    lines = [f"{'kernel':<20}{'shape':<36}{'calls':>6}{'ms':>9}{'share':>8}{'speed':>13}{'of peak':>9}"]
+    for row in result["kernels"]:
+        if row["gflops"]:
+            speed, share_of_peak = f"{row['gflops']:.0f} GF/s", f"{row['gflops'] / result['peak_gflops']:.0%}"
+        else:
+            speed, share_of_peak = f"{row['gigabytes_per_second']:.0f} GB/s", ""
+        lines.append(
+            f"{row['kernel']:<20}{row['shape']:<36}{row['calls_per_step']:>6}{row['milliseconds']:>9.3f}{row['share']:>8.1%}"
+            f"{speed:>13}{share_of_peak:>9}"
+        )
+    outside = result["outside_kernels_ms"]
+    lines.append(f"{'outside kernels':<62}{outside:>9.3f}{outside / result['step_ms']:>8.1%}")
+    lines.append(f"{'step':<62}{result['step_ms']:>9.3f}")
+    return "\n".join(lines)
+
+
+def time_inference(config: ModelConfig, rounds: int) -> dict[str, Any]:
+    """Greedy generation of one sequence with the key/value cache, from one token to the end of the context, `rounds` times."""
+    model = Model(config).initialize(0)
+    microseconds = []
+    for _ in range(rounds + 1):  # the first is a warm-up
+        decoder = Decoder(model)
+        logits = decoder.prefill(np.zeros(1, np.int32))
+        for _ in range(config.num_tokens - 1):
+            started = time.perf_counter()
+            logits = decoder.decode(int(logits.argmax()))
+            microseconds.append(1e6 * (time.perf_counter() - started))
+    median = statistics.median(microseconds[config.num_tokens - 1 :])
+    return {
+        "params": config.num_parameters,
+        "tokens_per_second": 1e6 / median,
+        "microseconds_per_token": median,
+        **_machine(),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "peak_rss_mib": peak_rss_mib(),
         "threads": kernels.num_threads(),
         "isa": kernels.isa(),
         "openmp": kernels.has_openmp(),

@@ -85,6 +85,20 @@ def test_reports_are_one_json_object(model):
     assert bench["flops_per_step"] == 2 * 16 * (6 * (2 * 12 * 16 * 16 + 16 * 31) + 6 * 2 * 16 * 16)
 
 
+def test_bench_shows_every_kernel_of_a_step_and_the_speed_of_inference(folder):
+    shape = ["--num-tokens", 16, "--embedding-degree", 16, "--num-layers", 2, "--num-heads", 2, "--batch-size", 2]
+    table = run_json("bench", *shape, "--kernels", "--steps", 2)
+    calls = {}
+    for row in table["kernels"]:
+        calls[row["kernel"]] = calls.get(row["kernel"], 0) + row["calls_per_step"]
+    # a layer has four products, each with two in the backward pass, and the head one
+    assert calls["matmul"] == 3 * (2 * 4 + 1)
+    assert (calls["attention_forward"], calls["attention_backward"], calls["adamw"]) == (2, 2, 1)
+    assert sum(row["share"] for row in table["kernels"]) < 1
+    assert "outside kernels" in run("bench", *shape, "--kernels", "--steps", 1).stdout
+    assert run_json("bench", *shape, "--infer", "--steps", 1)["tokens_per_second"] > 0
+
+
 def test_log_probs_look_as_in_the_log(model):
     shown = run("infer", "be", "--count", 1, "--log-probs", 2, "--seed", 1).stdout.splitlines()[0]
     assert re.fullmatch(r"'.+': \[\('.+', \d+\.\d%\), \('.+', \d+\.\d%\)\]", shown)

@@ -11,7 +11,7 @@ from femto.commands.options import json_option, print_json, threads_option
 SHAPE: dict[str, Any] = {"num_tokens": 80, "embedding_degree": 64, "num_layers": 4, "num_heads": 4}
 TRAINING: dict[str, Any] = {
     "batch_size": 16,
-    "learning_rate": 0.002,
+    "learning_rate": 0.0012,
     "min_learning_rate": 0.0,
     "decay_steps": 3100,
 }
