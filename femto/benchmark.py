@@ -12,7 +12,6 @@ from femto import kernels, random_numbers
 from femto._kernels import core
 from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig
-from femto.data import Dataset
 from femto.history import History
 from femto.kernel_profile import profile
 from femto.model import Decoder, Model
@@ -47,9 +46,7 @@ def synthetic_trainer(config: ModelConfig, training: TrainConfig) -> Trainer:
     checkpoint = Checkpoint(Model(config).initialize(training.seed), Tokenizer(tokens, unk_id=0), training, History())
     words = random_numbers.words(training.seed, random_numbers.BATCHES, 2**32, 1_000_000)
     ids = (words % np.uint64(config.vocab_size)).astype(np.int32)
-    trainer = Trainer(checkpoint, ids)
-    trainer.start_session(Dataset("random tokens", "", len(ids), ids, 0))
-    return trainer
+    return Trainer(checkpoint, ids)
 
 
 def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from femto import container, tokenizers
 from femto.buffers import layout_size
 from femto.config import ModelConfig, TrainConfig
 from femto.errors import CheckpointError, ConfigError, TokenizerError
+from femto.files import check_writable
 from femto.history import History
 from femto.model import Model, sha256
 from femto.optimizer import AdamW
@@ -82,6 +83,8 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str], *, optimizer: bool = True) -> Checkpoint:
     """Read and check a file; without `optimizer` its state, two thirds of the file, is left alone. Raises CheckpointError."""
     try:
+        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for ever
+            raise CheckpointError(f"{path}: cannot read the model: not a regular file")
         with open(path, "rb") as file:
             return _load(container.Reader(file, path), path, optimizer)
     except OSError as error:
@@ -126,13 +129,16 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
     _read_floats(reader, "parameters", model.parameters)
 
     history = History.restored(_entries(parse("history"), path), floats("losses"), floats("milliseconds"))
-    if len(history.milliseconds) != history.num_steps or history.num_steps != sum(
-        session["steps"] for session in history.sessions()
-    ):
+    steps = 0
+    for session in history.sessions():
+        if session["first_step"] != steps:
+            raise CheckpointError(f"{path}: the history's steps do not add up")
+        steps += session["steps"]
+    if not len(history.milliseconds) == history.num_steps == steps:
         raise CheckpointError(f"{path}: the history's steps do not add up")
 
     step = training_section["optimizer_step"]
-    if (step is None) != ("optimizer" not in reader) or (step is not None and (type(step) is not int or step < 0)):
+    if (step is None) != ("optimizer" not in reader) or (step is not None and (type(step) is not int or not 0 <= step < 2**32)):
         raise CheckpointError(f"{path}: the optimiser's step and state do not fit")
     state = None
     if with_optimizer and step is not None:
@@ -146,20 +152,26 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
     return Checkpoint(model, tokenizer, training, history, state)
 
 
-def refuse_existing(path: str | os.PathLike[str]) -> None:
-    """Raise CheckpointError if there is a file that a new model would replace."""
-    if Path(path).exists():
+def check_target(path: str | os.PathLike[str], replace: bool = True) -> None:
+    """Raise CheckpointError, before any work is done, if the file cannot be written or, unless `replace`, exists."""
+    if not replace and Path(path).exists():
         raise CheckpointError(f"{path} exists; choose another --model, or --force to replace it")
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot write the model: {error.strerror}") from error
 
 
 def _entries(document: object, path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The history's entries, each checked to have what the rest of femto relies on."""
-    if not isinstance(document, list):
-        raise CheckpointError(f"{path}: the history is not a list")
+    if not isinstance(document, list) or not document:
+        raise CheckpointError(f"{path}: the history is not a list of entries")
     for index, entry in enumerate(document):
         good = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("id", "kind", "time"))
         if good and entry["kind"] == "session":
             good = all(type(entry.get(key)) is int and 0 <= entry[key] < 2**63 for key in ("first_step", "steps"))
+            dataset = entry.get("dataset")
+            good = good and isinstance(dataset, dict) and isinstance(dataset.get("name"), str)
         if not good:
             raise CheckpointError(f"{path}: entry {index} of the history is not complete")
     return document

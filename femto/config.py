@@ -1,6 +1,5 @@
 """What a model is and how it is trained: two frozen records, and the presets that set their defaults."""
 
-import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ INITIALIZERS = ("scaled", "reference")
 DECAYS = ("linear", "cosine")
 
 MAX_TOKENS = 65_536
-MAX_VOCABULARY = 1_048_576
+MAX_VOCABULARY = 65_536
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -80,7 +79,7 @@ class TrainConfig:
     """How a model is trained. Stored in the checkpoint, so that a run goes on as it began. Raises ConfigError."""
 
     batch_size: int = 32  # B, windows of T+1 tokens a step
-    micro_batch_size: int | None = None  # windows computed at a time; None: all that fit 256 MiB of activations
+    micro_batch_size: int = 0  # windows computed at a time; 0: as many as training.ACTIVATION_BYTES holds
     dropout: float = 0.0  # probability, on attention and on the output of each half of a block
     learning_rate: float = 0.003  # peak, reached after the warm-up
     min_learning_rate: float = 0.00003  # where the decay ends, and what is used after it
@@ -96,15 +95,18 @@ class TrainConfig:
     seed: int = 0  # batches and dropout are functions of seed and step
 
     def __post_init__(self) -> None:
-        for name, lowest in (("batch_size", 1), ("warmup_steps", 0), ("decay_steps", 0), ("seed", 0)):
+        for name, lowest, highest in (
+            ("batch_size", 1, 1_048_576),
+            ("warmup_steps", 0, 2**32),
+            ("decay_steps", 0, 2**32),
+            ("seed", 0, 2**63 - 1),
+        ):
             value = getattr(self, name)
-            if type(value) is not int or not lowest <= value < 2**63:
-                raise ConfigError(f"{name} must be a whole number of at least {lowest}, got {value!r}")
-        if self.batch_size > 1_048_576:
-            raise ConfigError(f"batch_size must be at most 1,048,576, got {self.batch_size}")
+            if type(value) is not int or not lowest <= value <= highest:
+                raise ConfigError(f"{name} must be a whole number from {lowest} to {highest:,}, got {value!r}")
         micro = self.micro_batch_size
-        if micro is not None and (type(micro) is not int or micro < 1 or self.batch_size % micro):
-            raise ConfigError(f"micro_batch_size must divide batch_size {self.batch_size}, got {micro!r}")
+        if type(micro) is not int or micro < 0 or (micro and self.batch_size % micro):
+            raise ConfigError(f"micro_batch_size must be 0 or divide batch_size {self.batch_size}, got {micro!r}")
         for name, lowest_rate, limit in (
             ("dropout", 0.0, 0.99),
             ("learning_rate", 0.0, 1e3),
@@ -117,7 +119,7 @@ class TrainConfig:
             ("validation_split", 0.0, 0.9),
         ):
             rate = getattr(self, name)
-            if not isinstance(rate, (int, float)) or not math.isfinite(rate) or not lowest_rate <= rate <= limit:
+            if type(rate) not in (int, float) or not lowest_rate <= rate <= limit:
                 raise ConfigError(f"{name} must be a number from {lowest_rate:g} to {limit:g}, got {rate!r}")
         _one_of("decay", self.decay, DECAYS)
 

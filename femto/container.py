@@ -79,6 +79,9 @@ class Reader:
                 raise self._error(f"damaged: section {name} claims {length} bytes at {offset}")
             self._sections[name] = (flags, crc, offset, length)
             expected = _aligned(offset + length)
+            file.seek(offset + length)
+            if expected <= size and file.read(expected - offset - length).strip(b"\0"):
+                raise self._error(f"damaged: the padding after section {name} is not zero")
         if expected != size:
             raise self._error(f"damaged: the sections end at {expected}, the file at {size}")
 

@@ -33,8 +33,12 @@ class Dataset:
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a file, or of standard input for `-`. Raises DataError."""
+    if str(path) == "-":
+        if sys.stdin is None:
+            raise DataError("-: standard input is closed")
+        return sys.stdin.buffer.read()
     try:
-        return sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot read the data set: {error.strerror}") from error
 
@@ -60,16 +64,17 @@ def from_text(name: str, text: str | bytes, tokenizer: Tokenizer) -> Dataset:
     """A text in memory as a data set."""
     content = text.encode() if isinstance(text, str) else text
     ids = tokenizer.encode(content)
+    name = name.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes, a history is UTF-8
     return Dataset(name, hashlib.sha256(content).hexdigest(), len(content), ids, tokenizer.count_unknown(ids))
 
 
-def split(ids: Ids, validation_split: float) -> tuple[Ids, Ids]:
+def split(ids: Ids, validation_split: float, name: str = "the data set") -> tuple[Ids, Ids]:
     """The ids to train on and the last `validation_split` of them, held out. Raises DataError when a part is too small."""
     boundary = len(ids) - round(len(ids) * validation_split)
     training, validation = ids[:boundary], ids[boundary:]
-    require_two(training, "the training data")
+    require_two(training, f"{name}: the part to train on")
     if validation_split:
-        require_two(validation, f"a validation split of {validation_split:g}")
+        require_two(validation, f"{name}: a validation split of {validation_split:g}")
     return training, validation
 
 

@@ -1,5 +1,6 @@
 """Writing a file so that after any failure the old one or the new one is there, whole."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable
@@ -13,7 +14,8 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | memo
     old file is untouched and the temporary one is gone.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    check_writable(path)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             if target.exists():
@@ -27,6 +29,19 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | memo
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise OSError unless `write_atomically` may write there: a regular file or none, in a folder that can be written."""
+    target = Path(os.path.realpath(path))
+    if not os.fspath(path):
+        raise FileNotFoundError(errno.ENOENT, "no file name given")
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "the folder cannot be written")
 
 
 def _sync_folder(folder: Path) -> None:

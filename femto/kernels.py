@@ -4,7 +4,8 @@ Legend: B batch, T tokens of context, d embedding degree, H heads, hs = d/H head
 Gradients are `d` + the name of what they are of.
 
 All arrays are float32 (ids int32). Matrices need contiguous rows, but rows may lie apart (a column slice of a wider matrix);
-vectors and flat buffers must be C-contiguous. Outputs are `out=` and friends: allocated when left out, returned either way.
+vectors and flat buffers must be C-contiguous, and only their size counts. Inputs are finite: a NaN or infinity may spread to
+neighbours that exact arithmetic would spare. Outputs are `out=` and friends: allocated when left out, returned either way.
 Wrong types raise TypeError; wrong shapes, strides, ids out of range and outputs that share memory with another argument raise
 ValueError, before anything is written. The GIL is released while a kernel runs.
 
@@ -335,6 +336,8 @@ def dropout(
 
     The backward pass is the same call on the gradient. `first_row` places row 0 in the whole batch.
     """
+    if np.ndim(x) == 0:
+        raise ValueError("x: expected rows, got a single number")
     out = _empty_like(x) if out is None else out
     core.dropout(out, x, residual, np.shape(x)[-1], *settings, first_row)
     return out

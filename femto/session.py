@@ -1,7 +1,7 @@
 """A training session: steps with validation and saves between them, as a stream of events for whoever shows them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from femto import checkpoint as checkpoints
@@ -38,7 +38,7 @@ class Session:
     """Trains a checkpoint on a data set for a number of steps and saves it to `path`.
 
     save_every and validate_every count steps of the model's life, not of the session, so that a run divided into sessions
-    validates at the same steps; save_every None saves by time. The end of a session always saves.
+    validates at the same steps; save_every None saves by time.
     """
 
     def __init__(
@@ -49,37 +49,50 @@ class Session:
         save_every: int | None = None,
         validate_every: int = 250,
     ) -> None:
-        training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split)
+        training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split, dataset.name)
         self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
         self.save_every, self.validate_every = save_every, validate_every
-        self.token_bytes = [len(token) for token in checkpoint.tokenizer.tokens]
+        self.token_lengths = checkpoint.tokenizer.token_lengths()
         self.trainer = Trainer(checkpoint, training_ids)
 
-    def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-        """Train up to `steps` steps; `stop` is asked after each. Raises TrainingError and CheckpointError."""
+    def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
+        """Train up to `steps` steps; `stop` is asked after each, and ends the session with a save and no further validation.
+
+        The end saves, also when the consumer closes the iterator or an error of its own closes it (`contextlib.closing`). Not
+        after TrainingError: then the file stays as it was last saved. Raises TrainingError and CheckpointError.
+        """
+        if steps == 0:
+            return
+        if self.path is not None:
+            checkpoints.check_target(self.path)
         self.trainer.start_session(self.dataset)
-        last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, True
-        for number, step in enumerate(self.trainer.steps(steps), start=1):
-            yield step
-            unsaved = True
-            last = number == steps or stop()
-            if len(self.validation_ids) and (last or step.step % self.validate_every == 0):
-                yield Validation(step.step, self.validate())
-            if last:
-                break
-            now = time.monotonic()
-            if step.step % self.save_every == 0 if self.save_every else now - last_save > interval:
-                saved = self.save()
-                unsaved = False
-                interval = max(SAVE_SECONDS, SAVE_SHARE * saved.seconds)
-                last_save = time.monotonic()
-                yield saved
+        last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
+        try:
+            for number in range(1, steps + 1):
+                step = self.trainer.step()
+                unsaved = True
+                yield step
+                if stop():
+                    break
+                if len(self.validation_ids) and (number == steps or step.step % self.validate_every == 0):
+                    yield Validation(step.step, self.validate())
+                now = time.monotonic()
+                if step.step % self.save_every == 0 if self.save_every else now - last_save > interval:
+                    saved = self.save()
+                    unsaved = False
+                    interval = max(SAVE_SECONDS, SAVE_SHARE * saved.seconds)
+                    last_save = time.monotonic()
+                    yield saved
+        except GeneratorExit:
+            if unsaved:
+                self.save()
+            raise
         if unsaved:
             yield self.save()
 
     def validate(self) -> Loss:
         """The loss on the held-out part, of which at most VALIDATION_TOKENS are used."""
-        return evaluate(self.checkpoint.model, self.validation_ids, self.token_bytes, VALIDATION_TOKENS)
+        return evaluate(self.checkpoint.model, self.validation_ids, self.token_lengths, VALIDATION_TOKENS)
 
     def save(self) -> Saved:
         started = time.monotonic()

@@ -15,10 +15,10 @@ def default_num_threads() -> int:
     """
     for variable in ("FEMTO_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(variable, "").split(",")[0].strip()
-        if value:
-            if not value.isdecimal() or not 1 <= int(value) <= 4096:
-                raise ConfigError(f"{variable}={value}: expected a number of threads from 1 to 4096")
+        if value.isdecimal() and 1 <= int(value) <= 4096:
             return int(value)
+        if value and variable == "FEMTO_THREADS":  # OMP_NUM_THREADS is not ours to judge
+            raise ConfigError(f"{variable}={value}: expected a number of threads from 1 to 4096")
     cores = _physical_cores()
     quota = _cgroup_quota()
     return max(1, min(cores, quota) if quota else cores)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from femto import data, kernels
 from femto._version import __version__
@@ -78,10 +79,12 @@ class Trainer:
         self.ids = ids
         self.optimizer = checkpoint.ready_optimizer()
         self.micro_batch_size = micro_batch_size(checkpoint.model.config, checkpoint.training)
+        self.session_started = False
         self.graph = Graph(checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True)
 
     def start_session(self, dataset: Dataset) -> None:
-        """Record in the history what the following steps train on."""
+        """Record in the history what the following steps train on. Without it, the first step says that it is not known."""
+        self.session_started = True
         self.checkpoint.history.start_session(
             dropout=self.checkpoint.training.dropout,
             dataset={"name": dataset.name, "sha256": dataset.sha256, "bytes": dataset.num_bytes},
@@ -98,6 +101,8 @@ class Trainer:
 
     def step(self) -> Step:
         started = time.perf_counter()
+        if not self.session_started:
+            self.start_session(Dataset("not named", "", 0, self.ids, 0))
         checkpoint, graph, training = self.checkpoint, self.graph, self.checkpoint.training
         history, config = checkpoint.history, checkpoint.model.config
         index = history.num_steps
@@ -119,21 +124,23 @@ class Trainer:
         return Step(index + 1, loss, rate, gradient_norm, seconds, inputs.size)
 
     def _not_finite(self, step: int, loss: float) -> str:
-        advice = "the model is as it was before the step; try a lower --learning-rate or --clip-norm 1"
+        advice = "nothing of this step was kept; try a lower --learning-rate or --clip-norm 1"
         for name, tensor in self.checkpoint.model.tensors.items():
             if not np.isfinite(tensor).all():
                 return f"step {step}: tensor {name} holds a number that is not finite; {advice}"
         if not math.isfinite(loss):
             return f"step {step}: the loss is {loss}; {advice}"
         gradients = self.checkpoint.model.layout.views(self.graph.gradients)
-        name = next((n for n, g in gradients.items() if not np.isfinite(g).all()), "as a whole")
-        return f"step {step}: the gradient of {name} is not finite; {advice}"
+        for name, gradient in gradients.items():
+            if not np.isfinite(gradient).all():
+                return f"step {step}: the gradient of {name} is not finite; {advice}"
+        return f"step {step}: the norm of the gradient is not finite; {advice}"
 
 
-def evaluate(model: Model, ids: Ids, token_bytes: list[int], most_tokens: int | None = None) -> Loss:
+def evaluate(model: Model, ids: Ids, token_lengths: NDArray[np.int64], most_tokens: int | None = None) -> Loss:
     """Mean cross entropy of ids (N,), N at least 2, every token but the first predicted once, in windows of the context.
 
-    token_bytes: bytes that each token of the vocabulary stands for. most_tokens: evaluate only about that many, in windows
+    token_lengths: bytes that each token of the vocabulary stands for (V,). most_tokens: evaluate only about that many, in windows
     spread evenly.
     """
     num_tokens = model.config.num_tokens
@@ -147,4 +154,4 @@ def evaluate(model: Model, ids: Ids, token_bytes: list[int], most_tokens: int | 
     for first in range(0, len(inputs), size):
         total += math.fsum(graph.losses(inputs[first : first + size], targets[first : first + size]).tolist())
     predicted = targets[targets >= 0]
-    return Loss(total / len(predicted), len(predicted), int(np.array(token_bytes, np.int64)[predicted].sum()))
+    return Loss(total / len(predicted), len(predicted), int(token_lengths[predicted].sum()))

@@ -119,24 +119,14 @@ def test_a_file_cut_anywhere_is_refused(path, tmp_path):
 
 def test_every_flipped_bit_is_noticed(path, tmp_path):
     blob = path.read_bytes()
-    original = checkpoint.load(path)
     flipped = tmp_path / "flipped.dat"
-    unnoticed = 0
     places = [*range(576), *range(576, len(blob), 5)]
     for place in places:
         for bit in range(8) if place < 128 else (place % 8,):
             damaged = bytearray(blob)
             damaged[place] ^= 1 << bit
             flipped.write_bytes(damaged)
-            try:
-                loaded = checkpoint.load(flipped)
-            except CheckpointError:
-                continue
-            # only the padding between sections may change unnoticed
-            assert loaded.model.parameters_sha256 == original.model.parameters_sha256
-            assert loaded.optimizer_sha256 == original.optimizer_sha256
-            unnoticed += 1
-    assert unnoticed < 0.1 * len(places)
+            refused(flipped)
 
 
 def rewritten(path, **changes):
@@ -171,6 +161,10 @@ def changed(path, section, change):
         ("history", lambda d: d[1].update(steps=3), "do not add up"),
         ("history", lambda d: d[1].pop("steps"), "entry 1 of the history"),
         ("history", lambda d: d.append(7), "entry 2 of the history"),
+        ("history", lambda d: d[1].update(dataset="text"), "entry 1 of the history"),
+        ("history", lambda d: d[1].update(first_step=1), "do not add up"),
+        ("training", lambda d: d["config"].update(learning_rate=10**400), "learning_rate must be"),
+        ("training", lambda d: d.update(optimizer_step=2**70), "step and state"),
         ("tokenizer", lambda d: d["tokens"].append("a"), "repeats"),
     ],
 )
@@ -206,7 +200,7 @@ def test_newer_foreign_and_missing_files_each_get_their_own_message(path, tmp_pa
     foreign.write_bytes(b"PK\x03\x04 not ours" * 50)
     refused(foreign, "not a femto model")
     refused(tmp_path / "missing.dat", "femto init")
-    refused(tmp_path, "cannot read")
+    refused(tmp_path, "not a regular file")
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])

@@ -117,6 +117,20 @@ def test_the_reference_schedule_is_the_logs():
     assert [learning_rate(step, cosine) for step in range(3)] == pytest.approx([1.0, 0.5, 0.0])
 
 
+def test_a_peak_below_the_minimum_never_rises():
+    config = TrainConfig(learning_rate=1e-6, min_learning_rate=1e-3, warmup_steps=0, decay_steps=5)
+    assert [learning_rate(step, config) for step in (0, 3, 9)] == pytest.approx([1e-6] * 3)
+
+
+def test_a_session_that_is_closed_early_saves(tmp_path):
+    made = new()
+    events = Session(made, dataset(made), str(tmp_path / "model.dat"), save_every=100).run(50)
+    for _ in range(3):
+        next(events)
+    events.close()
+    assert checkpoint.load(tmp_path / "model.dat").history.num_steps == 3
+
+
 def test_batches_are_windows_of_the_text_that_wrap_round_its_end():
     ids = np.arange(10, dtype=np.int32)
     inputs, targets = data.batch(ids, step=3, batch_size=500, num_tokens=4, seed=1)
@@ -131,7 +145,7 @@ def test_batches_are_windows_of_the_text_that_wrap_round_its_end():
 def test_evaluation_predicts_every_token_but_the_first_once():
     made = new()
     ids = dataset(made).ids[:100]
-    result = evaluate(made.model, ids, [len(token) for token in made.tokenizer.tokens])
+    result = evaluate(made.model, ids, made.tokenizer.token_lengths())
     assert result.num_tokens == 99
     assert result.num_bytes == 99
     assert result.nats == pytest.approx(np.log(made.model.config.vocab_size), abs=0.1)
@@ -191,5 +205,4 @@ def test_settings_out_of_range_are_refused(changes):
 def test_trainer_needs_no_session_to_step():
     made = new()
     trainer = Trainer(made, dataset(made).ids)
-    made.history.start_session()
     assert [step.step for step in trainer.steps(2)] == [1, 2]

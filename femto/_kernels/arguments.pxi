@@ -114,7 +114,16 @@ cdef bint overlap(Py_buffer *a, Py_buffer *b) noexcept:
         end_a += (a.shape[i] - 1) * a.strides[i]
     for i in range(b.ndim):
         end_b += (b.shape[i] - 1) * b.strides[i]
-    return <char *>a.buf < end_b + 4 and <char *>b.buf < end_a + 4
+    if not (<char *>a.buf < end_b + 4 and <char *>b.buf < end_a + 4):
+        return False
+    cdef Py_ssize_t apart
+    if a.ndim == 2 and b.ndim == 2 and a.shape[0] > 1 and b.shape[0] > 1 and a.strides[0] == b.strides[0]:
+        # columns of one wider matrix: they lie between the same columns of every row
+        apart = (<char *>b.buf - <char *>a.buf) % a.strides[0]
+        if apart < 0:
+            apart += a.strides[0]
+        return apart < 4 * a.shape[1] or apart > a.strides[0] - 4 * b.shape[1]
+    return True
 
 
 cdef int finish(int status) except -1:

@@ -69,6 +69,7 @@ cdef extern from "femto.h" nogil:
 
     ctypedef void (*femto_task)(void *, int64_t) noexcept nogil
     void femto_parallel_for(int64_t tasks, double work, femto_task task, void *arguments)
+    void femto_initialize()
     void femto_set_threads(int threads)
     int femto_get_threads()
     int femto_has_openmp()

@@ -15,6 +15,7 @@ from operator import index
 
 from .c_api cimport *
 
+femto_initialize()
 cdef const femto_kernels *kernels = femto_select(NULL)
 
 

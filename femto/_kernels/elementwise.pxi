@@ -85,7 +85,7 @@ def adamw(object parameters, object m, object v, object gradients, float gradien
     cdef float *m_ = <float *>arrays.flat(m, b"m", count, WRITE, False)
     cdef float *v_ = <float *>arrays.flat(v, b"v", count, WRITE, False)
     cdef const float *gradients_ = <const float *>arrays.flat(gradients, b"gradients", count, READ, False)
-    if step < 0 or not (0.0 <= beta1 < 1.0 and 0.0 <= beta2 < 1.0):
+    if not 0 <= step < 2**62 or not (0.0 <= beta1 < 1.0 and 0.0 <= beta2 < 1.0):
         raise ValueError(f"adamw: expected step >= 0 and betas in [0, 1), got step {step}, betas {beta1} and {beta2}")
     arrays.check_overlap()
     cdef double correction1 = 1.0 - power(beta1, step + 1), correction2 = 1.0 - power(beta2, step + 1)

@@ -1,27 +1,45 @@
 """The command line: every command parses, calls the library and prints. Errors are one line and exit status 1, usage 2."""
 
+import re
 import sys
 from typing import Any
 
 import click
 
-from femto.errors import FemtoError
+from femto.errors import ConfigError, FemtoError
+
+
+class WrongSetting(click.ClickException):
+    """An option whose value only the library could judge: a usage error."""
+
+    exit_code = 2
 
 
 class Group(click.Group):
-    """A group that turns femto's errors into one line on standard error."""
+    """A group that turns femto's errors into one line on standard error: status 1, or 2 for a setting out of range."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except ConfigError as error:
+            message = FIELD.sub(lambda name: "--" + name[0].replace("_", "-"), str(error), count=1)
+            raise WrongSetting(message) from error
         except FemtoError as error:
             raise click.ClickException(" ".join(str(error).split("\n"))) from error
         except MemoryError as error:
             detail = f": {error}" if str(error) else ""
-            raise click.ClickException(f"out of memory{detail}; a smaller --batch-size or model needs less") from error
+            raise click.ClickException(f"out of memory{detail}; a smaller model or batch needs less") from error
+        except KeyboardInterrupt:
+            click.echo("Error: interrupted at once; what was not saved is lost", err=True)
+            raise SystemExit(130) from None
         except BrokenPipeError:
             sys.stderr.close()  # whoever read our output has gone: nothing to say to anybody
             raise SystemExit(1) from None
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or 'cannot write the output'}: {error.strerror}") from error
+
+
+FIELD = re.compile(r"^[a-z]+(_[a-z0-9]+)*(?= must)|^embedding_degree")  # what a ConfigError begins with: an option's name
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

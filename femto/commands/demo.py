@@ -1,5 +1,7 @@
 """`femto demo`: the main job on data that femto brings along."""
 
+import os
+from contextlib import closing
 from typing import Any
 
 import click
@@ -7,7 +9,7 @@ import click
 from femto.commands import main
 from femto.commands.options import json_option, print_json, threads_option
 
-# Measured for "all ten actions above 95 % in about a minute on two cores"; see docs/measurements.md.
+# Measured for "all ten actions above 95 % in about a minute on two cores"; see docs/measurements.md of the source.
 SHAPE: dict[str, Any] = {"num_tokens": 80, "embedding_degree": 64, "num_layers": 4, "num_heads": 4}
 TRAINING: dict[str, Any] = {
     "batch_size": 16,
@@ -33,20 +35,24 @@ def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
     from femto import checkpoint, config, data, generation, tokenizers
     from femto.commands.progress import Progress, StopRequest
     from femto.dummy_data import simple_dummy2
+    from femto.errors import CheckpointError
     from femto.session import Session
 
     text = simple_dummy2.generate(seed)
     tokenizer = tokenizers.build("ascii", None)
+    checkpoint.check_target(model)
+    if os.path.exists(model) and checkpoint.load(model, optimizer=False).history.entries[0].get("preset") != "demo":
+        raise CheckpointError(f"{model} exists and is no earlier demo; choose another --model")
     preset = config.PRESETS["modern"]
     shape = config.ModelConfig(tokenizer.vocab_size, **SHAPE, **preset.model)
     settings = config.updated(preset.training, {"seed": seed, **TRAINING})
-    made = checkpoint.create(shape, tokenizer, settings)
+    made = checkpoint.create(shape, tokenizer, settings, preset="demo")
     dataset = data.from_text("simple_dummy2", text, tokenizer)
     progress, stop = Progress(steps), StopRequest()
     progress.say(f"data: simple_dummy2, {len(text):,} characters, such as {text.splitlines()[1]!r}")
     progress.say(f"model: {shape.num_parameters:,} parameters; training {steps:,} steps")
-    with stop.listening(), progress.showing():
-        for event in Session(made, dataset, model).run(steps, stop):
+    with stop.listening(), progress.showing(), closing(Session(made, dataset, model).run(steps, stop)) as events:
+        for event in events:
             progress.show(event)
     progress.say("asking for every action on lines that the model has never seen …")
     table = simple_dummy2.evaluate(lambda prompt, count: generation.complete(made, prompt, count), lines_per_action=100)

@@ -10,20 +10,6 @@ from femto.commands.options import json_option, model_option, print_json, shape_
 PRESETS = ("modern", "reference")
 
 
-def _ask(ctx: click.Context, parameter: click.Parameter, interactive: bool) -> bool:
-    """Ask for every option that the command line left at its default."""
-    if interactive:
-        for option in ctx.command.params:
-            asked = isinstance(option, click.Option) and option.name in ASKED
-            if asked and ctx.get_parameter_source(option.name or "") != click.core.ParameterSource.COMMANDLINE:
-                assert isinstance(option, click.Option)
-                default = ctx.params.get(option.name or "", option.get_default(ctx))
-                ctx.params[option.name or ""] = click.prompt(
-                    (option.name or "").replace("_", " "), default=default, type=option.type
-                )
-    return interactive
-
-
 ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", "num_heads")
 
 
@@ -53,9 +39,21 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
 @shape_options
 @click.option("--seed", type=click.IntRange(0), help="Of the initialisation, and of training. [default: random]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@click.option("--interactive", is_flag=True, callback=_ask, help="Ask for the main options.")
+@click.option("--interactive", is_flag=True, help="Ask for the main options that are not given.")
 @json_option
-def init(
+@click.pass_context
+def init(ctx: click.Context, /, **options: Any) -> None:
+    """Make a new model and print its parameter count."""
+    if options.pop("interactive"):
+        for option in ctx.command.params:
+            name = option.name or ""
+            given = ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+            if name in ASKED and not given:
+                options[name] = click.prompt(name.replace("_", " "), default=options[name], type=option.type)
+    _init(**options)
+
+
+def _init(
     model: str,
     preset: str,
     tokenizer: str,
@@ -68,15 +66,12 @@ def init(
     rotary_base: float | None,
     seed: int | None,
     force: bool,
-    interactive: bool,
     as_json: bool,
     **shape: Any,
 ) -> None:
-    """Make a new model and print its parameter count."""
     from femto import checkpoint, config, data, random_numbers, tokenizers
 
-    if not force:
-        checkpoint.refuse_existing(model)
+    checkpoint.check_target(model, replace=force)
     text = None
     if tokenizer == "char":
         text = data.read_text(tokenizer_data or "dataset.txt")

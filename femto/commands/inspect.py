@@ -45,8 +45,7 @@ def evaluate(model: str, dataset: str, validation_split: float, as_json: bool) -
     read = data.load_dataset(dataset, loaded.tokenizer)
     ids = read.ids[len(read.ids) - round(len(read.ids) * validation_split) :]
     data.require_two(ids, f"{dataset}: the part to evaluate")
-    token_bytes = [len(token) for token in loaded.tokenizer.tokens]
-    result = training.evaluate(loaded.model, ids, token_bytes)
+    result = training.evaluate(loaded.model, ids, loaded.tokenizer.token_lengths())
     if as_json:
         print_json(
             {

@@ -11,6 +11,8 @@ from typing import IO, Any
 
 import click
 
+from femto.commands.options import finite
+from femto.errors import DataError
 from femto.session import Event, Saved, Validation
 from femto.training import Step
 
@@ -74,10 +76,10 @@ class Progress:
 
 
 class Metrics:
-    """Appends one JSON object an event to a file: `event` is session, step, validation or saved."""
+    """Appends one JSON object an event to an unbuffered file: `event` is session, step, validation or saved."""
 
-    def __init__(self, file: IO[str] | None) -> None:
-        self.file = file
+    def __init__(self, file: IO[bytes] | None, name: str | None = None) -> None:
+        self.file, self.name = file, name
 
     def write(self, event: Event | dict[str, Any]) -> None:
         if self.file is None:
@@ -106,12 +108,14 @@ class Metrics:
         else:
             assert isinstance(event, Saved)
             document = {"event": "saved", "step": event.step, "seconds": event.seconds}
-        self.file.write(json.dumps(document) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps(finite(document)).encode() + b"\n")
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot write metrics: {error.strerror}") from error
 
 
 class StopRequest:
-    """Set by the first Ctrl-C or SIGTERM; a second one ends the program at once."""
+    """Set by the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the program at once."""
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -126,7 +130,8 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {number: signal.signal(number, self._handle) for number in (getattr(signal, name) for name in names)}
         try:
             yield self
         finally:

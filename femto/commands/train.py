@@ -1,6 +1,6 @@
 """`femto train`: trains a model, from where it stopped."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import click
@@ -26,7 +26,7 @@ STORED = "  [default: as stored in the model]"
 @click.option(
     "--micro-batch-size",
     type=int,
-    help="Windows computed at a time, a divisor of the batch size: less memory, the same mathematics." + STORED,
+    help="Windows computed at a time, a divisor of the batch size; 0: as many as 384 MiB of activations hold." + STORED,
 )
 @click.option("--dropout", type=float, help="Probability." + STORED)
 @click.option("--learning-rate", type=float, help="Peak, after the warm-up." + STORED)
@@ -78,6 +78,8 @@ def train(
     from femto.training import Step
 
     loaded = checkpoint.load(model)
+    if settings["batch_size"] is not None and settings["micro_batch_size"] is None:
+        settings["micro_batch_size"] = 0  # the stored one was chosen for another batch
     loaded.training = config.updated(loaded.training, settings)
     if reset_optimizer:
         loaded.optimizer = None
@@ -85,31 +87,38 @@ def train(
     read = data.load_dataset(dataset, loaded.tokenizer)
     unknown_warning(read.unknown_share, dataset)
     session = Session(loaded, read, model, save_every, validate_every)
+    steps_before = loaded.history.num_steps
     progress, stop = Progress(steps, quiet), StopRequest()
     last: dict[str, Any] = {}
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(open(metrics, "a", encoding="utf-8")) if metrics else None
+            file = stack.enter_context(open(metrics, "ab", buffering=0)) if metrics else None
         except OSError as error:
             raise DataError(f"{metrics}: cannot write metrics: {error.strerror}") from error
-        writer = Metrics(file)
+        writer = Metrics(file, metrics)
         writer.write({"event": "session", "model": model, "dataset": dataset, **config.to_json(loaded.training)})
         stack.enter_context(stop.listening())
         stack.enter_context(progress.showing())
-        for event in session.run(steps, stop):
+        for event in stack.enter_context(closing(session.run(steps, stop))):  # closed, it saves, whatever happens here
             progress.show(event)
             writer.write(event)
             if isinstance(event, Validation):
                 last |= {"validation_loss": event.loss.nats, "validation_bits_per_byte": event.loss.bits_per_byte}
             if isinstance(event, Step) and sample_every and event.step % sample_every == 0:
                 sampling = generation.Sampling(seed=event.step)
-                pieces = generation.generate(loaded, sample_prompt, sample_count, sampling)
-                progress.say(sample_prompt.lstrip("\n") + "".join(piece.text for piece in pieces))
+                sample = sample_prompt.lstrip("\n")
+                for piece in generation.generate(loaded, sample_prompt, sample_count, sampling):
+                    sample += piece.text
+                    if stop():
+                        break
+                progress.say(sample)
+    if steps == 0 and reset_optimizer:
+        checkpoint.save(loaded, model)
     history = loaded.history
     result = {
         "model": model,
         "num_steps": history.num_steps,
-        "steps": history.entries[-1]["steps"],
+        "steps": history.num_steps - steps_before,
         "loss": float(history.losses[-10:].mean()) if history.num_steps else None,
         "milliseconds_per_step": float(sorted(history.milliseconds[-100:])[len(history.milliseconds[-100:]) // 2])
         if history.num_steps

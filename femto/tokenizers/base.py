@@ -14,12 +14,13 @@ from typing import ClassVar, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from femto.config import MAX_VOCABULARY
 from femto.errors import TokenizerError
 from femto.tokenizers.longest_match import LongestMatch
 from femto.tokenizers.reserved import is_reserved, reserved_names
 
 UNKNOWN = b"<unk>"  # the name of the unknown token: printed by decode, never matched by encode
-MAX_TOKENS = 65_536
+MAX_TOKENS = MAX_VOCABULARY
 MAX_TOKEN_BYTES = 1024
 PIECE = 1 << 18  # characters, bytes or ids handled at a time, so that temporary arrays stay small
 
@@ -107,6 +108,13 @@ class Tokenizer:
         if not 0 <= index < len(self.tokens):
             raise TokenizerError(f"token id {index} is not in the vocabulary (0 to {len(self.tokens) - 1})")
         return self.tokens[index]
+
+    def token_lengths(self) -> NDArray[np.int64]:
+        """How many bytes of text each token stands for, shape (vocab_size,): one for ``<unk>``."""
+        lengths = np.array([len(token) for token in self.tokens], np.int64)
+        if self.unk_id is not None:
+            lengths[self.unk_id] = 1
+        return lengths
 
     def count_unknown(self, ids: ArrayLike) -> int:
         """How many of ids, shape (N,), are ``<unk>``. Errors as in decode_bytes."""

@@ -1,6 +1,7 @@
 """The same bits for every number of threads, on every machine with fused multiply-add, and whatever scratch memory holds."""
 
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -132,6 +133,16 @@ def test_the_number_of_threads_changes_no_bit(isa):
 def test_every_machine_with_fused_multiply_add_computes_these_bits(isa):
     kernels.set_isa(isa)
     assert digests() == DIGESTS
+
+
+def test_a_forked_child_computes_on_its_own_thread():
+    kernels.set_num_threads(3)
+    a = np.ones((300, 300), np.float32)
+    kernels.matmul(a, a)  # libgomp's threads exist now, and will not in the child
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (kernels.matmul(a, a) == 300).all() and kernels.num_threads() == 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_leftovers_in_scratch_memory_change_no_bit(isa, threads):

@@ -21,6 +21,7 @@ typedef void (*femto_task)(void *arguments, int64_t index);
 
 /* Run task(arguments, 0 … tasks-1). `work` is a rough count of operations: small work stays on the calling thread. */
 void femto_parallel_for(int64_t tasks, double work, femto_task task, void *arguments);
+void femto_initialize(void); /* once, before anything else */
 void femto_set_threads(int threads);
 int femto_get_threads(void);
 int femto_has_openmp(void);

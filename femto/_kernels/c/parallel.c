@@ -1,6 +1,7 @@
 /* Threads and scratch memory: the only file that knows OpenMP. Without OpenMP everything runs on the calling thread. */
 #include "femto.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -10,13 +11,16 @@
 #define SERIAL_WORK 60000.0
 
 static int thread_count = 1;
+static volatile int forked; /* libgomp's threads do not exist in a forked child: it computes on its own thread */
+
+static void in_child(void) { forked = 1; }
 
 void femto_set_threads(int threads) {
     __atomic_store_n(&thread_count, threads, __ATOMIC_RELAXED);
 }
 
 int femto_get_threads(void) {
-    return __atomic_load_n(&thread_count, __ATOMIC_RELAXED);
+    return femto_has_openmp() && !forked ? __atomic_load_n(&thread_count, __ATOMIC_RELAXED) : 1;
 }
 
 int femto_has_openmp(void) {
@@ -41,21 +45,39 @@ void femto_parallel_for(int64_t tasks, double work, femto_task task, void *argum
     for (int64_t i = 0; i < tasks; i++) task(arguments, i);
 }
 
-static _Thread_local struct {
+typedef struct {
     float *memory;
     int64_t floats;
-} scratch[FEMTO_SCRATCH_SLOTS];
+} scratch_slot;
+static _Thread_local scratch_slot scratch[FEMTO_SCRATCH_SLOTS];
+
+static pthread_key_t scratch_key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* At the end of a thread: its scratch memory goes with it. */
+static void free_scratch(void *slots) {
+    for (int i = 0; i < FEMTO_SCRATCH_SLOTS; i++) {
+        free(((scratch_slot *)slots)[i].memory);
+        ((scratch_slot *)slots)[i] = (scratch_slot){NULL, 0};
+    }
+}
+
+static void initialize(void) {
+    pthread_key_create(&scratch_key, free_scratch);
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+void femto_initialize(void) { pthread_once(&once, initialize); }
 
 float *femto_scratch(int slot, int64_t floats) {
     if (scratch[slot].floats < floats) {
-        int64_t rounded = (floats + 1023) / 1024 * 1024;
+        const int64_t rounded = (floats + 1023) / 1024 * 1024;
         void *memory = NULL;
         free(scratch[slot].memory);
-        scratch[slot].memory = NULL;
-        scratch[slot].floats = 0;
+        scratch[slot] = (scratch_slot){NULL, 0};
         if (posix_memalign(&memory, 64, (size_t)rounded * sizeof(float)) != 0) return NULL;
-        scratch[slot].memory = memory;
-        scratch[slot].floats = rounded;
+        scratch[slot] = (scratch_slot){memory, rounded};
+        pthread_setspecific(scratch_key, scratch);
     }
     return scratch[slot].memory;
 }
