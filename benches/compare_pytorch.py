@@ -13,15 +13,8 @@ import os
 import subprocess
 import sys
 
-ROWS = {  # experiment: V, T, d, L, H, dropout (benches/configurations.py)
-    "10": (257, 80, 32, 4, 2, 0.0),
-    "1": (257, 80, 64, 4, 4, 0.0),
-    "22": (257, 80, 144, 6, 6, 0.1),
-    "36": (576, 128, 144, 6, 6, 0.1),
-    "19": (1054, 80, 192, 8, 8, 0.1),
-    "34": (1344, 128, 324, 9, 9, 0.1),
-    "14": (1054, 80, 768, 8, 16, 0.1),
-}
+from configurations import ROWS
+
 STEPS = {"34": 5, "14": 4}
 BATCH = 32
 

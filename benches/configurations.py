@@ -1,7 +1,5 @@
 """The rows of SPEC section 8: configurations of the log's experiments that every speed is quoted for."""
 
-from femto.config import ModelConfig, TrainConfig
-
 # experiment: (V, T, d, L, H, dropout)
 ROWS = {
     "10": (257, 80, 32, 4, 2, 0.0),
@@ -14,6 +12,9 @@ ROWS = {
 }
 
 
-def configuration(row: str) -> tuple[ModelConfig, TrainConfig]:
+def configuration(row):
+    """ModelConfig and TrainConfig of a row. Imported late: the table also serves a Python without femto."""
+    from femto.config import ModelConfig, TrainConfig
+
     v, t, d, layers, heads, dropout = ROWS[row]
     return ModelConfig(v, t, d, layers, heads), TrainConfig(dropout=dropout)

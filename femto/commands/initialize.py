@@ -8,8 +8,6 @@ from femto.commands import main
 from femto.commands.options import json_option, model_option, print_json, shape_options
 
 PRESETS = ("modern", "reference")
-
-
 ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", "num_heads")
 
 
