@@ -22,9 +22,7 @@ def test_encode(benchmark, kind):
 def made():
     config, training = configuration("22")
     tokenizer = tokenizers.Tokenizer([b"<unk>", *(b"%d" % index for index in range(1, 257))], unk_id=0)
-    made = checkpoint.create(config, tokenizer, training)
-    made.ready_optimizer()
-    return made
+    return checkpoint.create(config, tokenizer, training)
 
 
 @pytest.mark.parametrize("direction", ["save", "load"])

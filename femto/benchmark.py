@@ -12,6 +12,7 @@ from femto import kernels, random_numbers
 from femto._kernels import core
 from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig
+from femto.errors import ConfigError
 from femto.history import History
 from femto.kernel_profile import profile
 from femto.model import Decoder, Model
@@ -126,6 +127,8 @@ def kernel_table(result: dict[str, Any]) -> str:
 
 def time_inference(config: ModelConfig, rounds: int) -> dict[str, Any]:
     """Greedy generation of one sequence with the key/value cache, from one token to the end of the context, `rounds` times."""
+    if config.num_tokens < 2:
+        raise ConfigError("num_tokens must be at least 2 to time generation: the first token fills a context of 1")
     model = Model(config).initialize(0)
     microseconds = []
     for _ in range(rounds + 1):  # the first is a warm-up

@@ -165,6 +165,7 @@ def test_characters_that_the_tokenizer_lacks_are_reported(model):
         (["infer", "x", "--temperature", "-1"], 2, "Invalid value for '--temperature'"),
         (["infer", "x", "--top-p", "0"], 2, "Error: --top-p must be above 0"),
         (["evaluate", "--validation-split", "0"], 2, "must be above 0"),
+        (["bench", "--infer", "--num-tokens", "1"], 2, "Error: --num-tokens must be at least 2"),
         (["flay"], 2, "No such command"),
     ],
 )

@@ -1,5 +1,7 @@
 """`femto loss`, `femto evaluate`, `femto info`: what a model file says."""
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from femto.commands import main
@@ -11,6 +13,10 @@ from femto.commands.options import (
     threads_option,
     unknown_warning,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @main.command()
@@ -110,10 +116,10 @@ def info(model: str, as_json: bool) -> None:
             click.echo(f"  {entry['time']}  {entry['kind']}")
 
 
-def session_line(entry: dict, losses) -> str:  # type: ignore[no-untyped-def,type-arg]
+def session_line(entry: dict[str, Any], losses: "NDArray[np.float32]") -> str:
     """One training session for people: steps, data set, first and last loss."""
     first, steps = entry["first_step"], entry["steps"]
-    name = entry.get("dataset", {}).get("name")
+    name = entry["dataset"]["name"]
     if not steps:
         return f"session on {name}, no steps"
     part = losses[first : first + steps]
