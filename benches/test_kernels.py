@@ -33,7 +33,7 @@ def test_matmul(benchmark, form, n, k):
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_attention(benchmark, direction, dropout):
     qkv, d_out = array(R, 3 * D), array(R, D)
-    settings = {"rotary": kernels.rotary_tables(T, D // H, 1000.0), "dropout": Dropout(dropout, 1)}
+    settings = {"dropout": Dropout(dropout, 1)}
     out, row_max, row_scale = kernels.attention_forward(qkv, H, T, **settings)
     if direction == "forward":
         benchmark(kernels.attention_forward, qkv, H, T, out, row_max, row_scale, **settings)

@@ -21,6 +21,24 @@ def aligned(*shape: int) -> Floats:
     return raw[start : start + count].reshape(shape)
 
 
+class Arena:
+    """Zeroed float32 arrays out of a few large slabs, which the system backs with huge pages where it can (NumPy asks for them
+    from 4 MiB on): a step walks through all of them. Untouched memory stays virtual."""
+
+    SLAB = 32 << 20  # bytes
+
+    def __init__(self) -> None:
+        self._free: Floats = aligned(0)
+
+    def array(self, *shape: int) -> Floats:
+        count = int(np.prod(shape, dtype=np.int64))
+        padded = -(-count // ALIGNMENT) * ALIGNMENT
+        if padded > self._free.size:
+            self._free = aligned(max(padded, self.SLAB // 4))
+        taken, self._free = self._free[:count], self._free[padded:]
+        return taken.reshape(shape)
+
+
 @dataclass(frozen=True)
 class Tensor:
     """A stored tensor: where it lies in the flat buffer."""

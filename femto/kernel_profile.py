@@ -79,14 +79,15 @@ def profile(trainer: Trainer, steps: int) -> tuple[list[KernelTime], float]:
 def _work(name: str, arguments: tuple[Any, ...]) -> tuple[str, float]:
     """What to call the shapes of a call, and its floating-point operations as SPEC section 8 counts them."""
     if name == "matmul":
-        out, a, _, transpose_a, transpose_b, residual, _, gelu_slope, factor = arguments
+        out, a, _, transpose_a, transpose_b, residual, _, gelu_slope, factor, column_sums = arguments
         m, n = out.shape
         k = a.shape[0] if transpose_a else a.shape[1]
         form = f"{'a^T' if transpose_a else 'a'} {'b^T' if transpose_b else 'b'}"
-        extra = "".join(mark for mark, part in ((" +", residual), (" *", factor), (" gelu", gelu_slope)) if part is not None)
+        parts = ((" +", residual), (" *", factor), (" gelu", gelu_slope), (" sums", column_sums))
+        extra = "".join(mark for mark, part in parts if part is not None)
         return f"{m} x {n} x {k} {form}{extra}", 2.0 * m * n * k
     if name in ("attention_forward", "attention_backward"):
-        batch, tokens, heads, head_size = arguments[6:10] if name == "attention_forward" else arguments[8:12]
+        batch, tokens, heads, head_size = arguments[4:8] if name == "attention_forward" else arguments[6:10]
         products = 2 if name == "attention_forward" else 4  # the scores that are computed again do not count
         causal_flops = products * 2.0 * batch * heads * head_size * tokens * tokens / 2
         return f"B{batch} H{heads} T{tokens} hs{head_size}", causal_flops

@@ -34,7 +34,6 @@ __all__ = [
     "attention_backward",
     "attention_decode",
     "attention_forward",
-    "column_sum",
     "cross_entropy",
     "dropout",
     "embedding_backward",
@@ -67,7 +66,7 @@ apply_environment()
 class Dropout(NamedTuple):
     """Which numbers a mask drops: a pure function of these four and of row and column (Philox4x32-7 counters)."""
 
-    probability: float = 0.0  # of dropping, 0 <= p < 1; kept values are scaled by 1/(1-p)
+    probability: float = 0.0  # of dropping, 0 <= p < 1, drawn in steps of 2^-16; kept values are scaled by 1/(1-p)
     seed: int = 0  # 64-bit key
     step: int = 0  # 32-bit counter: the training step
     site: int = 0  # 32-bit counter: which mask of the step
@@ -99,6 +98,7 @@ def matmul(
     bias: Floats | None = None,
     gelu_slope: Floats | None = None,
     factor: Floats | None = None,
+    column_sums: Floats | None = None,
 ) -> Floats:
     """out (m, n) = op(a) (m, k) @ op(b) (k, n), plus what the keywords add, in one pass.
 
@@ -108,6 +108,7 @@ def matmul(
     factor (m, n): the sum so far is multiplied by it, element by element.
     gelu_slope (m, n): `out` becomes the tanh-approximated GELU of the sum, and this receives GELU's derivative there, which is
     the `factor` of the backward pass.
+    column_sums (n,): the sum over the rows of b is added to it, which is the gradient of a bias; with transpose_a only.
 
     The four forms of the transpositions: forward x W, gradient of weights x^T dy, gradient of inputs dy W^T, and the rest.
     """
@@ -121,13 +122,7 @@ def matmul(
         if residual is not None:
             raise ValueError("accumulate and residual exclude each other")
         residual = out
-    core.matmul(out, a, b, transpose_a, transpose_b, residual, bias, gelu_slope, factor)
-    return out
-
-
-def column_sum(x: Floats, out: Floats) -> Floats:
-    """out (n,) += the sum over the rows of x (m, n): the gradient of a bias."""
-    core.column_sum(out, x)
+    core.matmul(out, a, b, transpose_a, transpose_b, residual, bias, gelu_slope, factor, column_sums)
     return out
 
 
@@ -221,25 +216,21 @@ def attention_forward(
     row_max: Floats | None = None,
     row_scale: Floats | None = None,
     *,
-    rotary: tuple[Floats, Floats] | None = None,
     dropout: Dropout = NO_DROPOUT,
     first_sequence: int = 0,
 ) -> tuple[Floats, Floats, Floats]:
     """Causal multi-head attention: softmax(Q K^T / sqrt(hs)) V for every head, keys no later than the query.
 
     qkv (B*T, 3d): queries, keys, values, each H blocks of hs columns. out (B*T, d). row_max and row_scale (B, H, T) are the
-    maximum and 1/sum of each row of scores, kept for the backward pass; the T x T scores never leave one core's cache.
-    rotary: (cosine, sine) from `rotary_tables`, applied to queries and keys. dropout acts on the probabilities;
-    `first_sequence` places sequence 0 in the whole batch, so that micro-batches draw the masks of the whole.
+    largest product q.k of each query and 1/sum of its row, kept for the backward pass; the T x T scores never leave one core's
+    cache. Queries and keys come rotated where positions are rotary. dropout acts on the probabilities; `first_sequence` places
+    sequence 0 in the whole batch, so that micro-batches draw the masks of the whole.
     """
     batch, head_size = _attention_shape(qkv, num_heads, tokens)
     out = np.empty((batch * tokens, num_heads * head_size), np.float32) if out is None else out
     row_max = np.empty((batch, num_heads, tokens), np.float32) if row_max is None else row_max
     row_scale = np.empty((batch, num_heads, tokens), np.float32) if row_scale is None else row_scale
-    cosine, sine = rotary if rotary is not None else (None, None)
-    core.attention_forward(
-        out, row_max, row_scale, qkv, cosine, sine, batch, tokens, num_heads, head_size, *dropout, first_sequence
-    )
+    core.attention_forward(out, row_max, row_scale, qkv, batch, tokens, num_heads, head_size, *dropout, first_sequence)
     return out, row_max, row_scale
 
 
@@ -253,14 +244,12 @@ def attention_backward(
     tokens: int,
     d_qkv: Floats | None = None,
     *,
-    rotary: tuple[Floats, Floats] | None = None,
     dropout: Dropout = NO_DROPOUT,
     first_sequence: int = 0,
 ) -> Floats:
     """d_qkv (B*T, 3d) of `attention_forward`, from d_out (B*T, d) and what the forward pass returned."""
     batch, head_size = _attention_shape(qkv, num_heads, tokens)
     d_qkv = np.empty(np.shape(qkv), np.float32) if d_qkv is None else d_qkv
-    cosine, sine = rotary if rotary is not None else (None, None)
     core.attention_backward(
         d_qkv,
         d_out,
@@ -268,8 +257,6 @@ def attention_backward(
         row_max,
         row_scale,
         qkv,
-        cosine,
-        sine,
         batch,
         tokens,
         num_heads,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from femto import kernels
-from femto.buffers import Floats, aligned
+from femto.buffers import Arena, Floats, aligned
 from femto.config import ModelConfig
 from femto.kernels import Dropout, Integers
 
@@ -42,15 +42,16 @@ class Workspace:
     def __init__(self, rows: int, keep: bool) -> None:
         self.rows = rows
         self.keep = keep
+        self._arena = Arena()
         self._shared: dict[str, Floats] = {}
 
     def shared(self, name: str, *shape: int) -> Floats:
         if name not in self._shared:
-            self._shared[name] = aligned(*shape)
+            self._shared[name] = self._arena.array(*shape)
         return self._shared[name]
 
     def own(self, name: str, *shape: int) -> Floats:
-        return aligned(*shape) if self.keep else self.shared(name, *shape)
+        return self._arena.array(*shape) if self.keep else self.shared(name, *shape)
 
 
 class Linear:
@@ -75,9 +76,7 @@ class Linear:
     ) -> Floats:
         """dx = dout W^T (+ residual, * factor); dW += x^T dout; db += sum of rows."""
         assert self.d_weights is not None
-        kernels.matmul(x, dout, self.d_weights, transpose_a=True, accumulate=True)
-        if self.d_bias is not None:
-            kernels.column_sum(dout, self.d_bias)
+        kernels.matmul(x, dout, self.d_weights, transpose_a=True, accumulate=True, column_sums=self.d_bias)
         return kernels.matmul(dout, self.weights, dx, transpose_b=True, residual=residual, factor=factor)
 
 
@@ -135,13 +134,18 @@ class SelfAttention:
         self.d_branch = workspace.shared("d_branch", rows, d)
         self.workspace = workspace
 
-    def _rotary(self, start: int, end: int) -> tuple[Floats, Floats] | None:
-        return (self.tables[0][start:end], self.tables[1][start:end]) if self.tables else None
+    def _rotate(self, qkv: Floats, start: int, end: int, inverse: bool = False) -> None:
+        """Turn the queries and keys of tokens start … end-1, in place, where positions are rotary."""
+        if self.tables:
+            cosine, sine = self.tables
+            columns = qkv.shape[1] // 3 * 2
+            kernels.rotary(qkv[:, :columns], cosine[start:end], sine[start:end], 2 * self.num_heads, inverse)
 
     def forward(self, x: Floats, residual: Floats, out: Floats, run: Pass) -> Floats:
         """out (R, d) = residual + dropout(attention(x)), dropout also on the probabilities."""
         self.x = x
         self.to_qkv.forward(x, self.qkv)
+        self._rotate(self.qkv, 0, run.tokens)
         kernels.attention_forward(
             self.qkv,
             self.num_heads,
@@ -149,7 +153,6 @@ class SelfAttention:
             self.heads_out,
             self.row_max,
             self.row_scale,
-            rotary=self._rotary(0, run.tokens),
             dropout=run.mask(self.layer, 0),
             first_sequence=run.first_sequence,
         )
@@ -159,9 +162,7 @@ class SelfAttention:
         """The same for one row: token `position` of a sequence whose earlier tokens are in the cache."""
         d = x.shape[1]
         self.to_qkv.forward(x, self.qkv)
-        tables = self._rotary(position, position + 1)
-        if tables:
-            kernels.rotary(self.qkv[:, : 2 * d], *tables, num_heads=2 * self.num_heads)
+        self._rotate(self.qkv, position, position + 1)
         cache.store(self.qkv[:, d : 2 * d], self.qkv[:, 2 * d :], position)
         kernels.attention_decode(self.qkv[0, :d], cache.keys, cache.values, position + 1, self.heads_out[0])
         return self.projection.forward(self.heads_out, out, residual=residual)
@@ -169,9 +170,6 @@ class SelfAttention:
     def fill(self, cache: KeyValueCache, tokens: int) -> None:
         """Put the keys and values of the last forward pass, of one sequence, into the cache."""
         d = self.qkv.shape[1] // 3
-        tables = self._rotary(0, tokens)
-        if tables:
-            kernels.rotary(self.qkv[:tokens, d : 2 * d], *tables, num_heads=self.num_heads)
         cache.store(self.qkv[:tokens, d : 2 * d], self.qkv[:tokens, 2 * d :], 0)
 
     def backward(self, dout: Floats, dx: Floats, run: Pass, residual: Floats | None = None) -> Floats:
@@ -188,10 +186,10 @@ class SelfAttention:
             self.num_heads,
             run.tokens,
             self.workspace.shared("d_qkv", rows, 3 * d),
-            rotary=self._rotary(0, run.tokens),
             dropout=run.mask(self.layer, 0),
             first_sequence=run.first_sequence,
         )
+        self._rotate(d_qkv, 0, run.tokens, inverse=True)
         return self.to_qkv.backward(d_qkv, self.x, dx, residual=residual)
 
 

@@ -91,10 +91,11 @@ def test_loss_and_gradients_agree_with_a_float64_model(block, encoding, dropout)
     masks = {}
     if dropout:
         for layer in range(config.num_layers):
-            rows = np.ones((b * config.num_heads * t, t), np.float32)
-            first = run.first_sequence * config.num_heads * t
+            padded = -(-t // 8) * 8  # drawn as rows of keys, those of a head in whole groups of eight
+            rows = np.ones((b * config.num_heads * padded, t), np.float32)
+            first = run.first_sequence * config.num_heads * padded
             attention = kernels.dropout(rows, run.mask(layer, 0), first_row=first)
-            masks[layer, "attention"] = attention.reshape(b, config.num_heads, t, t)
+            masks[layer, "attention"] = attention.reshape(b, config.num_heads, padded, t)[:, :, :t].swapaxes(-1, -2)
             for kind, site in (("proj", 1), ("ff", 2)):
                 rows = np.ones((b * t, d), np.float32)
                 mask = kernels.dropout(rows, run.mask(layer, site), first_row=run.first_sequence * t)

@@ -141,7 +141,7 @@ cdef int set_dropout(femto_dropout *dropout, double probability, object seed, ob
     dropout.stream[0] = index(step) & 0xFFFFFFFF
     dropout.stream[1] = index(site) & 0xFFFFFFFF
     dropout.scale = <float>(1.0 / (1.0 - probability))
-    dropout.threshold = 0
+    dropout.threshold = 65536
     if probability > 0.0:
-        dropout.threshold = <uint32_t>max(1.0, min(4294967295.0, (1.0 - probability) * 4294967296.0))
+        dropout.threshold = <uint32_t>max(1.0, min(65535.0, (1.0 - probability) * 65536.0 + 0.5))
     return 0

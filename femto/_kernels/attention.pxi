@@ -1,5 +1,5 @@
 cdef int set_attention(femto_attention_arguments *p, Arguments arrays, object qkv, object out, object row_max,
-                       object row_scale, object cosine, object sine, int64_t batch, int64_t tokens, int64_t heads,
+                       object row_scale, int64_t batch, int64_t tokens, int64_t heads,
                        int64_t head_size, Access access) except -1:
     cdef int64_t d = heads * head_size
     if batch < 0 or tokens < 1 or heads < 1 or head_size < 1:
@@ -10,23 +10,19 @@ cdef int set_attention(femto_attention_arguments *p, Arguments arrays, object qk
     p.out = arrays.matrix(out, b"out", batch * tokens, d, access, &p.ld_out)
     p.row_max = <float *>arrays.flat(row_max, b"row_max", batch * heads * tokens, access, False)
     p.row_scale = <float *>arrays.flat(row_scale, b"row_scale", batch * heads * tokens, access, False)
-    p.cosine = p.sine = NULL
-    if cosine is not None:
-        p.cosine = <const float *>arrays.flat(cosine, b"cosine", tokens * (head_size // 2), READ, False)
-        p.sine = <const float *>arrays.flat(sine, b"sine", tokens * (head_size // 2), READ, False)
     p.d_out = NULL
     p.d_qkv = NULL
     p.ld_d_out = p.ld_d_qkv = 0
     return 0
 
 
-def attention_forward(object out, object row_max, object row_scale, object qkv, object cosine, object sine, int64_t batch,
+def attention_forward(object out, object row_max, object row_scale, object qkv, int64_t batch,
                       int64_t tokens, int64_t heads, int64_t head_size, double dropout, object seed, object step, object site,
                       int64_t first_sequence):
     cdef Arguments arrays = Arguments()
     cdef femto_attention_arguments p
     cdef int status
-    set_attention(&p, arrays, qkv, out, row_max, row_scale, cosine, sine, batch, tokens, heads, head_size, WRITE)
+    set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, WRITE)
     set_dropout(&p.dropout, dropout, seed, step, site)
     p.first_sequence = first_sequence
     arrays.check_overlap()
@@ -35,13 +31,13 @@ def attention_forward(object out, object row_max, object row_scale, object qkv, 
     finish(status)
 
 
-def attention_backward(object d_qkv, object d_out, object out, object row_max, object row_scale, object qkv, object cosine,
-                       object sine, int64_t batch, int64_t tokens, int64_t heads, int64_t head_size, double dropout,
+def attention_backward(object d_qkv, object d_out, object out, object row_max, object row_scale, object qkv,
+                       int64_t batch, int64_t tokens, int64_t heads, int64_t head_size, double dropout,
                        object seed, object step, object site, int64_t first_sequence):
     cdef Arguments arrays = Arguments()
     cdef femto_attention_arguments p
     cdef int status
-    set_attention(&p, arrays, qkv, out, row_max, row_scale, cosine, sine, batch, tokens, heads, head_size, READ)
+    set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, READ)
     set_dropout(&p.dropout, dropout, seed, step, site)
     p.first_sequence = first_sequence
     p.d_out = arrays.matrix(d_out, b"d_out", batch * tokens, heads * head_size, READ, &p.ld_d_out)

@@ -18,6 +18,7 @@ cdef extern from "femto.h" nogil:
         int64_t ld_slope
         const float *factor
         int64_t ld_factor
+        float *column_sums
 
     ctypedef struct femto_dropout:
         uint32_t seed[2]
@@ -29,8 +30,6 @@ cdef extern from "femto.h" nogil:
         int64_t batch, tokens, heads, head_size
         const float *qkv
         int64_t ld_qkv
-        const float *cosine
-        const float *sine
         float *out
         int64_t ld_out
         float *row_max
@@ -46,7 +45,6 @@ cdef extern from "femto.h" nogil:
         const char *name
         int lanes
         int (*matmul)(femto_matmul_arguments *) noexcept nogil
-        int (*column_sum)(float *, const float *, int64_t, int64_t, int64_t) noexcept nogil
         int (*layer_norm_forward)(float *, float *, float *, const float *, const float *, const float *, float, int64_t,
                                   int64_t) noexcept nogil
         int (*layer_norm_backward)(float *, float *, float *, const float *, const float *, const float *, const float *,

@@ -20,8 +20,8 @@ def matmul(
     bias: _Floats | None,
     gelu_slope: _Floats | None,
     factor: _Floats | None,
+    column_sums: _Floats | None,
 ) -> None: ...
-def column_sum(out: _Floats, x: _Floats) -> None: ...
 def layer_norm_forward(
     out: _Floats, mean: _Floats, rstd: _Floats, x: _Floats, gain: _Floats, bias: _Floats, epsilon: float
 ) -> None: ...
@@ -41,8 +41,6 @@ def attention_forward(
     row_max: _Floats,
     row_scale: _Floats,
     qkv: _Floats,
-    cosine: _Floats | None,
-    sine: _Floats | None,
     batch: int,
     tokens: int,
     heads: int,
@@ -60,8 +58,6 @@ def attention_backward(
     row_max: _Floats,
     row_scale: _Floats,
     qkv: _Floats,
-    cosine: _Floats | None,
-    sine: _Floats | None,
     batch: int,
     tokens: int,
     heads: int,

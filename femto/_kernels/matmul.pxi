@@ -1,5 +1,5 @@
 def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, object residual, object bias,
-           object gelu_slope, object factor):
+           object gelu_slope, object factor, object column_sums):
     cdef Arguments arrays = Arguments()
     cdef femto_matmul_arguments p
     cdef Py_buffer *view
@@ -7,6 +7,7 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
     p.initial = p.bias = NULL
     p.slope = NULL
     p.factor = NULL
+    p.column_sums = NULL
     p.ld_initial = p.ld_slope = p.ld_factor = 0
 
     view = arrays.take(a, b"a", READ, False)
@@ -42,23 +43,12 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
         p.slope = arrays.matrix(gelu_slope, b"gelu_slope", p.m, p.n, WRITE, &p.ld_slope)
     if factor is not None:
         p.factor = arrays.matrix(factor, b"factor", p.m, p.n, READ, &p.ld_factor)
+    if column_sums is not None:
+        if not transpose_a:
+            raise ValueError("column_sums: only of a product with transpose_a, the gradient of weights")
+        p.column_sums = <float *>arrays.flat(column_sums, b"column_sums", p.n, WRITE, False)
     arrays.check_overlap()
     cdef int status
     with nogil:
         status = kernels.matmul(&p)
     finish(status)
-
-
-def column_sum(object out, object x):
-    cdef Arguments arrays = Arguments()
-    cdef Py_buffer *view = arrays.take(x, b"x", READ, False)
-    cdef int64_t ld
-    if view.ndim != 2:
-        raise ValueError(f"x: expected a matrix, got shape {shape_of(view)}")
-    arrays.rows_of(view, b"x", &ld)
-    cdef int64_t rows = view.shape[0], columns = view.shape[1]
-    cdef const float *x_ = <const float *>view.buf
-    cdef float *out_ = <float *>arrays.flat(out, b"out", columns, WRITE, False)
-    arrays.check_overlap()
-    with nogil:
-        kernels.column_sum(out_, x_, ld, rows, columns)

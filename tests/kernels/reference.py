@@ -100,12 +100,13 @@ def dropout_mask(rows: ArrayLike, columns: int, probability: float, seed: int, s
     """The scaled mask (R, columns) of the rows of those numbers, as c/philox.h documents the counters."""
     rows = np.asarray(rows, np.uint64)[:, None]
     column = np.arange(columns, dtype=np.uint64)[None, :]
-    block, word, lane = column // 64, column // 16 % 4, column % 16
-    counter = np.broadcast_arrays(block * 16 + lane, rows, np.uint64(step), np.uint64(site))
+    word, high = rows % 4, rows % 8 >= 4
+    counter = np.broadcast_arrays(column, rows // 8, np.uint64(step), np.uint64(site))
     words = philox4x32(np.stack(counter), (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF))
     numbers = np.take_along_axis(words, np.broadcast_to(word, (1, *words.shape[1:])).astype(np.int64), 0)[0]
+    numbers = np.where(high, numbers >> np.uint64(16), numbers & np.uint64(0xFFFF))
     scale = float(np.float32(1.0 / (1.0 - probability)))
-    return np.where(numbers < int((1.0 - probability) * 2.0**32), scale, 0.0)
+    return np.where(numbers < int((1.0 - probability) * 2.0**16 + 0.5), scale, 0.0)
 
 
 # ---- rows ----

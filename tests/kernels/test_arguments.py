@@ -33,9 +33,13 @@ SHAPES = {
     "row_scale": (B, H, T), "cosine": (T, HS // 2), "sine": (T, HS // 2), "query": (C,), "keys": (H, HS, 16),
     "values": (H, 16, 16), "logits": (R, V), "dlogits": (R, V), "losses": (R,), "targets": (R,), "tokens": (R,),
     "table": (V, C), "dtable": (V, C), "positions": (T, C), "dpositions": (T, C), "parameters": (R,), "m": (R,), "v": (R,),
-    "gradients": (R,), "total": (C,), "decoded": (C,), "norm": (R, C),
+    "gradients": (R,), "total": (C,), "left": (R, C), "right": (R, C),
+    "square": (C, C), "decoded": (C,), "norm": (R, C),
 }  # fmt: skip
-MESSAGE_NAME = {"product": "out", "shift": "bias", "skip": "residual", "total": "out", "decoded": "out", "norm": "out"}
+MESSAGE_NAME = {
+    "left": "a", "right": "b", "product": "out", "shift": "bias", "skip": "residual", "total": "column_sums", "square": "out",
+    "decoded": "out", "norm": "out",
+}  # fmt: skip
 INTEGERS = ("targets", "tokens")
 
 CASES = {
@@ -43,7 +47,9 @@ CASES = {
         lambda a, b, residual, bias, factor, product, gelu_slope: kernels.matmul(
             a, b, product, residual=residual, bias=bias, factor=factor, gelu_slope=gelu_slope),
         "a b residual bias factor", "product gelu_slope", "residual"),
-    "column_sum": Case(lambda x, total: kernels.column_sum(x, total), "x", "total"),
+    "weights": Case(
+        lambda left, right, square, total: kernels.matmul(left, right, square, transpose_a=True, column_sums=total),
+        "left right", "square total"),
     "layer_norm_forward": Case(
         lambda x, gain, shift, norm, mean, rstd: kernels.layer_norm_forward(x, gain, shift, norm, mean, rstd),
         "x gain shift", "norm mean rstd", "x"),
@@ -56,13 +62,12 @@ CASES = {
     "exponential": Case(lambda x, norm: kernels.exponential(x, norm), "x", "norm", "x"),
     "rotary": Case(lambda cosine, sine, x: kernels.rotary(x, cosine, sine, H), "cosine sine", "x"),
     "attention_forward": Case(
-        lambda qkv, cosine, sine, norm, row_max, row_scale: kernels.attention_forward(
-            qkv, H, T, norm, row_max, row_scale, rotary=(cosine, sine)),
-        "qkv cosine sine", "norm row_max row_scale"),
+        lambda qkv, norm, row_max, row_scale: kernels.attention_forward(qkv, H, T, norm, row_max, row_scale),
+        "qkv", "norm row_max row_scale"),
     "attention_backward": Case(
-        lambda d_out, qkv, norm, row_max, row_scale, cosine, sine, d_qkv: kernels.attention_backward(
-            d_out, qkv, norm, row_max, row_scale, H, T, d_qkv, rotary=(cosine, sine)),
-        "d_out qkv norm row_max row_scale cosine sine", "d_qkv"),
+        lambda d_out, qkv, norm, row_max, row_scale, d_qkv: kernels.attention_backward(
+            d_out, qkv, norm, row_max, row_scale, H, T, d_qkv),
+        "d_out qkv norm row_max row_scale", "d_qkv"),
     "attention_decode": Case(
         lambda query, keys, values, decoded: kernels.attention_decode(query, keys, values, 9, decoded),
         "query keys values", "decoded"),
@@ -82,7 +87,7 @@ CASES = {
         "gradients", "parameters m v"),
 }  # fmt: skip
 ARGUMENTS = [(kernel, name) for kernel, case in CASES.items() for name in case.names()]
-ANY_ROWS = [("column_sum", "x"), ("rotary", "x"), ("embedding_forward", "table"), ("embedding_forward", "positions"),
+ANY_ROWS = [("rotary", "x"), ("embedding_forward", "table"), ("embedding_forward", "positions"),
             ("embedding_backward", "dtable"), ("embedding_backward", "dpositions")]  # fmt: skip
 OUTPUTS = [(kernel, name) for kernel, case in CASES.items() for name in case.outputs.split()]
 
@@ -195,7 +200,6 @@ NO_ROWS = {
     "matmul": lambda x, row: kernels.matmul(x, np.ones((4, 3), np.float32)),
     "matmul transposed": lambda x, row: kernels.matmul(x, x, np.ones((4, 4), np.float32), transpose_a=True, accumulate=True),
     "matmul no columns": lambda x, row: kernels.matmul(np.ones((3, 4), np.float32), x, transpose_b=True),
-    "column_sum": lambda x, row: kernels.column_sum(x, row),
     "layer_norm_forward": lambda x, row: kernels.layer_norm_forward(x, row, row)[0],
     "layer_norm_backward": lambda x, row: kernels.layer_norm_backward(x, x, x[:, 0], x[:, 0], row, row.copy(), row.copy()),
     "gelu_forward": lambda x, row: kernels.gelu_forward(x),

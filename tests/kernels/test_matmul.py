@@ -18,7 +18,7 @@ COLUMNS = [1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 
 DEPTHS = [1, 2, 3, 5, 17, 63, 64, 65]
 TRANSPOSITIONS = list(product([False, True], repeat=2))
 EXTRAS = ["nothing", "bias", "residual", "in place", "accumulate", "gelu", "bias residual gelu", "residual gelu in place",
-          "factor", "bias factor", "accumulate factor"]  # fmt: skip
+          "factor", "bias factor", "accumulate factor", "sums", "accumulate sums"]  # fmt: skip
 
 
 def check(rng, m, n, k, transpose_a, transpose_b, extras, beside):
@@ -51,6 +51,12 @@ def check(rng, m, n, k, transpose_a, transpose_b, extras, beside):
         beside_out = matrix(m, n)
         frames.append(beside_out)
         keywords["factor" if "factor" in extras else "gelu_slope"] = beside_out.view
+    sums = None
+    if "sums" in extras and transpose_a:
+        sums = Framed(rng.standard_normal(n))
+        expected_sums = sums.view + op_b.sum(0)
+        sums_scale = np.abs(sums.view) + np.abs(op_b).sum(0)
+        keywords["column_sums"] = sums.view
     inputs = [(frame, frame.buffer.copy()) for frame in frames]
     returned = kernels.matmul(a.view, b.view, out.view, transpose_a=transpose_a, transpose_b=transpose_b, **keywords)
     what = f"m {m} n {n} k {k} {transpose_a} {transpose_b} {extras}"
@@ -61,6 +67,9 @@ def check(rng, m, n, k, transpose_a, transpose_b, extras, beside):
         assert_close(beside_out.view, reference.gelu_derivative(expected), 1.2 * scale + 1.0, k + 12, what + ", slope")
         expected, scale = reference.gelu(expected), scale + 1.0
     assert_close(out.view, expected, 1.2 * scale, k + 12, what)
+    if sums is not None:
+        assert_close(sums.view, expected_sums, sums_scale, k / 4 + 4, what + ", sums")
+        assert sums.intact(), what
     for frame, before in inputs:
         assert frame.intact(), what
         written = frame is out or (frame is frames[-1] and "gelu_slope" in keywords)
@@ -73,7 +82,7 @@ def test_every_shape_transposition_and_extra(isa, three_threads, rng):
         check(rng, m, n, k, transpose_a, transpose_b, extras, beside)
 
 
-@pytest.mark.parametrize("k", [383, 384, 385, 800])
+@pytest.mark.parametrize("k", [255, 256, 257, 383, 384, 385, 800])
 def test_depths_around_the_block_of_k(isa, three_threads, rng, k):
     for extras, (transpose_a, transpose_b) in product(EXTRAS, TRANSPOSITIONS):
         check(rng, 13, 81, k, transpose_a, transpose_b, extras, 2)
@@ -102,26 +111,14 @@ def test_an_inner_size_of_zero_leaves_bias_and_residual(isa):
                                   [[1, 2, 3], [1, 2, 3]])  # fmt: skip
 
 
+def test_column_sums_belong_to_the_gradient_of_weights(rng):
+    with pytest.raises(ValueError, match="column_sums"):
+        kernels.matmul(np.ones((2, 3), np.float32), np.ones((3, 4), np.float32), column_sums=np.zeros(4, np.float32))
+
+
 def test_not_a_number_reaches_only_its_own_row(isa):
     a = np.ones((20, 40), np.float32)
     a[7, 3] = np.nan
     out = kernels.matmul(a, np.ones((40, 50), np.float32))
     assert np.isnan(out[7]).all()
     assert (np.delete(out, 7, 0) == 40).all()
-
-
-def test_column_sum_adds_to_what_is_there(isa, rng):
-    for rows, columns in product([0, 1, 2, 64, 65, 700], [1, 3, 16, 63, 64, 65, 130]):
-        x, out = Framed(rng.standard_normal((rows, columns)), 3), Framed(rng.standard_normal(columns))
-        expected = out.view + x.view.sum(0, dtype=np.float64)
-        scale = np.abs(out.view) + np.abs(x.view).sum(0, dtype=np.float64)
-        kernels.column_sum(x.view, out.view)
-        assert_close(out.view, expected, scale, 8)
-        assert x.intact()
-        assert out.intact()
-
-
-def test_column_sum_on_threads(isa, threads, rng):
-    x = rng.standard_normal((300, 300)).astype(np.float32)
-    out = kernels.column_sum(x, np.zeros(300, np.float32))
-    assert_close(out, x.sum(0, dtype=np.float64), np.abs(x).sum(0, dtype=np.float64), 4)

@@ -1,299 +1,287 @@
-/* Causal multi-head attention, one task a (sequence, head); forward, backward, and one step against a key/value cache.
+/* Causal multi-head attention, one task a few heads of a sequence; forward, backward, and one step against a key/value cache.
  *
- * Scores are rows of queries by lanes of keys: S = Q K^T, P = softmax(S) over keys <= query, O = P V. A block of queries at a
- * time (QUERY_BLOCK, or all of them up to 128 tokens), so scratch grows with T, not with T^2, and stays in L2. Row strips of
- * STRIP queries skip the keys that the causal mask hides. The backward pass computes P again from the saved maximum and scale.
- * Queries and keys are rotated (rotary, half-split pairs as in GPT-NeoX) while they are copied to scratch, and gradients
- * rotated back while they are copied out. Dropout acts on P; its mask is drawn again in the backward pass.
+ * Everything runs on transposed scores, rows of keys by lanes of queries: S^T = K Q^T, P^T = softmax over the keys <= query,
+ * O^T = V^T P^T. So products work at full vector width for every head size, the softmax has no sums across lanes, and K and V
+ * are read where they lie. Loops: head > block of 16 queries > keys that one of them may see. Sixteen on every instruction set,
+ * one vector or several, with the diagonal block masked. Scores of a block stay in L1; scratch grows with T, not with T^2.
+ * The backward pass computes P^T again from the saved maximum and scale, for QUERY_BLOCK queries at a time (L2), because the
+ * gradients of keys and values are sums over queries. Dropout acts on P; its mask is drawn again in the backward pass.
  */
-#define STRIP 12
-#define QUERY_BLOCK 60
-#define PANEL (2 * LANES)
-#define ROUND_UP(x, to) (((x) + (to) - 1) / (to) * (to))
+#define QUERIES 16
+#define QUERY_BLOCK 128
+#define LOWEST_EXPONENT -100.0f /* 2^-100 beside 1 is nothing, and its products stay normal numbers */
+#define FOR_PIECES(i) _Pragma("GCC unroll 4") for (int i = 0; i < PIECES; i++)
 
-/* c (m x n) = or += op(A) B over whole vectors: n is a multiple of LANES and B and c have all those columns. */
+/* c (m x n) = or += op(A) B; reads whole vectors of B, writes n columns of c. */
 static void multiply_scratch(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, int transposed, const float *b,
                              int64_t ldb, float *c, int64_t ldc, int accumulate) {
-    for (int64_t j = 0; j < n; j += PANEL) {
-        tile_arguments t = {.k = k, .a = a, .lda = lda, .b = b + j, .ldb = ldb, .c = c + j, .ldc = ldc,
-                            .initial = accumulate ? c + j : NULL, .ld_initial = ldc, .columns = least(PANEL, n - j)};
-        multiply_panel(m, transposed, &t);
+    const int64_t widest = (MAX_VECTORS >= 4 ? 4 : 2) * LANES; /* divides 16 lanes, or holds them */
+    for (int64_t j = 0; j < n; j += widest) {
+        tile_arguments t = {.k = k, .a = a, .lda = lda, .b = b + j, .ldb = ldb, .c = c + j, .ldc = ldc, .in_cache = 1,
+                            .initial = accumulate ? c + j : NULL, .ld_initial = ldc, .columns = least(widest, n - j)};
+        multiply_panel(m, transposed, &t, NULL);
     }
 }
 
-/* Rows of one head into scratch (T x padded, zero padded), rotated when tables are given, times scale. */
-static void load_head(float *out, int64_t padded, const float *x, int64_t ldx, const femto_attention_arguments *p, int rotate,
-                      float scale) {
-    const int64_t hs = p->head_size, half = rotate && p->cosine ? hs / 2 : 0;
-    const vf factor = v_set(scale);
-    for (int64_t t = 0; t < p->tokens; t++) {
-        const float *row = x + t * ldx;
-        float *o = out + t * padded;
-        for (int64_t c = 2 * half; c < padded; c += LANES)
-            v_store_up_to(o + c, c < hs ? v_load_up_to(row + c, hs - c) * factor : v_set(0.0f), padded - c);
-        for (int64_t c = 0; c < half; c += LANES) {
-            const int64_t left = half - c;
-            const vf cosine = v_load_up_to(p->cosine + t * half + c, left) * factor;
-            const vf sine = v_load_up_to(p->sine + t * half + c, left) * factor;
-            const vf first = v_load_up_to(row + c, left), second = v_load_up_to(row + c + half, left);
-            v_store_up_to(o + c, first * cosine - second * sine, left);
-            v_store_up_to(o + c + half, second * cosine + first * sine, left);
-        }
-    }
-}
-
-/* Rows t0..t1 of a head's gradient from scratch into place, rotated back, times scale. */
-static void store_head(float *out, int64_t ld_out, const float *x, int64_t padded, int64_t t0, int64_t t1,
-                       const femto_attention_arguments *p, int rotate, float scale) {
-    const int64_t hs = p->head_size, half = rotate && p->cosine ? hs / 2 : 0;
-    const vf factor = v_set(scale);
-    for (int64_t t = t0; t < t1; t++) {
-        const float *row = x + (t - t0) * padded;
-        float *o = out + t * ld_out;
-        for (int64_t c = 0; c < half; c += LANES) {
-            const int64_t left = half - c;
-            const vf cosine = v_load_up_to(p->cosine + t * half + c, left) * factor;
-            const vf sine = v_load_up_to(p->sine + t * half + c, left) * factor;
-            const vf first = v_load_up_to(row + c, left), second = v_load_up_to(row + c + half, left);
-            v_store_up_to(o + c, first * cosine + second * sine, left);
-            v_store_up_to(o + c + half, second * cosine - first * sine, left);
-        }
-        for (int64_t c = 2 * half; c < hs; c += LANES)
-            v_store_up_to(o + c, v_load_up_to(row + c, hs - c) * factor, hs - c);
-    }
-}
-
-/* out (columns x ld_out) = x^T, in 4 x 4 blocks; rows and columns beyond the multiples of four one by one. */
-static void transpose(float *out, int64_t ld_out, const float *x, int64_t ldx, int64_t rows, int64_t columns) {
-    for (int64_t r = 0; r < rows; r += 4)
-        for (int64_t c = 0; c < columns; c += 4) {
-            if (r + 4 > rows || c + 4 > columns) {
-                for (int64_t i = r; i < least(r + 4, rows); i++)
-                    for (int64_t j = c; j < least(c + 4, columns); j++) out[j * ld_out + i] = x[i * ldx + j];
-                continue;
-            }
-            v4 a[4];
-            for (int i = 0; i < 4; i++) __builtin_memcpy(&a[i], x + (r + i) * ldx + c, 16);
-            const v4 s0 = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5), s1 = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5);
-            const v4 s2 = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7), s3 = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
-            a[0] = __builtin_shufflevector(s0, s1, 0, 1, 4, 5);
-            a[1] = __builtin_shufflevector(s0, s1, 2, 3, 6, 7);
-            a[2] = __builtin_shufflevector(s2, s3, 0, 1, 4, 5);
-            a[3] = __builtin_shufflevector(s2, s3, 2, 3, 6, 7);
-            for (int i = 0; i < 4; i++) __builtin_memcpy(out + (c + i) * ld_out + r, &a[i], 16);
-        }
-}
-
-/* The first n of a row of scores become probabilities, in place. */
-INLINE void softmax_row(float *s, int64_t n, float *maximum, float *scale) {
-    lanes16 m, sum;
-    for (int p = 0; p < PIECES; p++) {
-        m.piece[p] = v_set(-__builtin_inff());
-        sum.piece[p] = v_set(0.0f);
-    }
-    FOR_ROW(i, piece, left, n) m.piece[piece] = v_max(m.piece[piece], keep_lanes(v_load(s + i), left, -__builtin_inff()));
-    *maximum = lanes16_max(m);
-    FOR_ROW(i, piece, left, n) {
-        vf e = keep_lanes(v_exp(v_load(s + i) - v_set(*maximum)), left, 0.0f);
-        v_store(s + i, e);
-        sum.piece[piece] += e;
-    }
-    *scale = 1.0f / lanes16_sum(sum);
-    FOR_ROW(i, piece, left, n) v_store(s + i, v_load(s + i) * v_set(*scale));
-}
-
-/* Scratch of one task: `rows` is T x padded head, `lanes` is hs x padded T, `tile` is a block of queries x padded T. */
+/* What a head needs: `lanes` are hs x padded T, tiles keys x queries. */
 typedef struct {
-    int64_t padded_head, padded_tokens, block;
-    float *rows[4], *lanes[4], *tile[2], *block_rows, *mask;
+    int64_t padded_head, padded_tokens, ld_tile;
+    float *lanes[2], *tile[2], *d_out, *block, *dots;
 } attention_scratch;
 
-static int attention_layout(attention_scratch *s, const femto_attention_arguments *p, int backward) {
+static int attention_layout(attention_scratch *s, femto_attention_arguments *p, int backward) {
     const int64_t T = p->tokens, hs = p->head_size;
-    s->padded_head = ROUND_UP(hs, 16);
-    s->padded_tokens = ROUND_UP(T, 32);
-    s->block = T <= 128 ? ROUND_UP(T, STRIP) : QUERY_BLOCK;
-    const int64_t rows = T * s->padded_head, lanes = hs * s->padded_tokens, tile = s->block * s->padded_tokens;
-    const int64_t mask = ROUND_UP(T, 64), block_rows = s->block * s->padded_head;
-    const int row_count = backward ? 4 : 3, lane_count = backward ? 4 : 1, tile_count = backward ? 2 : 1;
-    float *memory = femto_scratch(FEMTO_SCRATCH_TASK,
-                                  row_count * rows + lane_count * lanes + tile_count * tile + mask + block_rows);
-    if (!memory) return -1;
-    for (int i = 0; i < row_count; i++, memory += rows) s->rows[i] = memory;
-    for (int i = 0; i < lane_count; i++, memory += lanes) s->lanes[i] = memory;
-    for (int i = 0; i < tile_count; i++, memory += tile) s->tile[i] = memory;
-    s->block_rows = memory;
-    s->mask = memory + block_rows;
+    s->padded_head = ROUND_UP(hs, LANES);
+    s->padded_tokens = ROUND_UP(T, QUERIES);
+    /* an odd number of cache lines, so that the rows of a tile do not share sets of the cache */
+    s->ld_tile = backward ? (least(s->padded_tokens, QUERY_BLOCK) / 16 | 1) * 16 : QUERIES;
+    const int64_t lanes = hs * s->padded_tokens, tile = s->padded_tokens * s->ld_tile, d_out = ROUND_UP(T * s->padded_head, 16);
+    float *memory = femto_scratch(FEMTO_SCRATCH_TASK, (backward ? 2 * (lanes + tile) + d_out : lanes + tile) + hs * QUERIES +
+                                                          s->padded_tokens);
+    if (!memory) {
+        __atomic_store_n(&p->failed, 1, __ATOMIC_RELAXED);
+        return -1;
+    }
+    s->block = memory;
+    s->dots = s->block + hs * QUERIES;
+    s->lanes[0] = s->dots + s->padded_tokens;
+    s->tile[0] = s->lanes[0] + lanes;
+    s->lanes[1] = s->tile[0] + tile;
+    s->tile[1] = s->lanes[1] + lanes;
+    s->d_out = s->tile[1] + tile;
     return 0;
 }
 
-/* Scores of queries [q0, q1) against all keys that one of them may see. */
-static void score_block(float *scores, const attention_scratch *s, const float *queries, int64_t head_size,
-                        const float *keys_transposed, int64_t q0, int64_t q1) {
-    for (int64_t q = q0; q < q1; q += STRIP) {
-        const int64_t rows = least(STRIP, q1 - q);
-        multiply_scratch(rows, ROUND_UP(q + rows, LANES), head_size, queries + q * s->padded_head, s->padded_head, 0,
-                         keys_transposed, s->padded_tokens, scores + (q - q0) * s->padded_tokens, s->padded_tokens, 0);
+/* out (hs x padded T) = x^T of the rows of a head, zero beyond T. */
+static void to_lanes(float *out, const float *x, int64_t ldx, const attention_scratch *s, const femto_attention_arguments *p) {
+    transpose(out, s->padded_tokens, x, ldx, p->tokens, p->head_size);
+    for (int64_t c = 0; c < p->head_size; c++)
+        for (int64_t t = p->tokens; t < s->padded_tokens; t++) out[c * s->padded_tokens + t] = 0.0f;
+}
+
+/* A block of 16 queries of the head that comes next, fetched while this one computes. */
+static void fetch_rows(const float *x, int64_t ldx, int64_t q0, const femto_attention_arguments *p) {
+    for (int64_t t = q0; t < least(q0 + QUERIES, p->tokens); t++)
+        for (int64_t c = 0; c < p->head_size + 15; c += 16)
+            __builtin_prefetch(x + t * ldx + least(c, p->head_size - 1), 0, 2);
+}
+
+/* Lanes of the queries that see key `ahead` places after the first of them. */
+INLINE vi visible(int64_t ahead, int piece) { return (vi)(lane_index() + piece * LANES >= (int32_t)ahead); }
+
+/* Eight rows of keys at a time, as the dropout masks come; `diagonal` where not every query sees every key. */
+typedef struct {
+    const femto_dropout *dropout;
+    int64_t first_group, column_block; /* of the masks */
+} attention_mask;
+
+INLINE void softmax_rows(float *scores, int64_t k0, int64_t k1, int64_t q0, const int diagonal, float to_base_2,
+                         const vf maximum[PIECES], vf sum[4][PIECES], const attention_mask *mask) {
+    vf kept[DROPOUT_GROUP][PIECES];
+    const int dropped = mask->dropout->threshold < 65536;
+    for (int64_t k = k0; k < k1; k += DROPOUT_GROUP) {
+        if (dropped) dropout_tile(kept, mask->dropout, mask->first_group + k / DROPOUT_GROUP, mask->column_block);
+        for (int64_t r = 0; r < least(DROPOUT_GROUP, k1 - k); r++)
+            FOR_PIECES(i) {
+                float *s = scores + (k + r) * QUERIES + i * LANES;
+                vf e = v_exp2(v_max(v_set(LOWEST_EXPONENT), (v_load(s) - maximum[i]) * to_base_2));
+                if (diagonal) e = v_select(visible(k + r - q0, i), e, v_set(0.0f));
+                sum[r % 4][i] += e;
+                v_store(s, dropped ? e * kept[r][i] : e);
+            }
     }
 }
 
-/* out (rows of queries x padded head) = P (block x keys) X (keys x padded head), keys <= query. */
-static void weigh_block(float *out, const attention_scratch *s, const float *p, const float *x, int64_t q0, int64_t q1) {
-    for (int64_t q = q0; q < q1; q += STRIP) {
-        const int64_t rows = least(STRIP, q1 - q);
-        multiply_scratch(rows, s->padded_head, q + rows, p + (q - q0) * s->padded_tokens, s->padded_tokens, 0, x,
-                         s->padded_head, out + (q - q0) * s->padded_head, s->padded_head, 0);
+/* Scores of a block become e^((score - maximum) / sqrt(hs)), masked; maximum and 1/sum of every query. Sums run over four virtual lanes of
+ * keys, as in attention_decode. */
+static void softmax_block(float *scores, int64_t keys, int64_t q0, float to_base_2, vf maximum[PIECES], vf scale[PIECES],
+                          const attention_mask *mask) {
+    vf highest[4][PIECES], sum[4][PIECES];
+    for (int r = 0; r < 4; r++)
+        FOR_PIECES(i) {
+            highest[r][i] = v_set(-__builtin_inff());
+            sum[r][i] = v_set(0.0f);
+        }
+    for (int64_t k = 0; k < q0; k += 4)
+        for (int r = 0; r < 4; r++)
+            FOR_PIECES(i) highest[r][i] = v_max(highest[r][i], v_load(scores + (k + r) * QUERIES + i * LANES));
+    for (int64_t k = q0; k < keys; k++)
+        FOR_PIECES(i) {
+            const vf s = v_select(visible(k - q0, i), v_load(scores + k * QUERIES + i * LANES), v_set(-__builtin_inff()));
+            highest[0][i] = v_max(highest[0][i], s);
+        }
+    FOR_PIECES(i) maximum[i] = v_max(v_max(highest[0][i], highest[1][i]), v_max(highest[2][i], highest[3][i]));
+    softmax_rows(scores, 0, q0, q0, 0, to_base_2, maximum, sum, mask);
+    softmax_rows(scores, q0, keys, q0, 1, to_base_2, maximum, sum, mask);
+    FOR_PIECES(i) scale[i] = v_set(1.0f) / ((sum[0][i] + sum[2][i]) + (sum[1][i] + sum[3][i]));
+}
+
+INLINE attention_mask mask_of(const femto_attention_arguments *p, int64_t b, int64_t h) {
+    const int64_t groups = (p->tokens + DROPOUT_GROUP - 1) / DROPOUT_GROUP;
+    return (attention_mask){&p->dropout, ((p->first_sequence + b) * p->heads + h) * groups, 0};
+}
+
+/* What a product of query and key is multiplied by before the exponential. */
+INLINE float score_scale(int64_t head_size) { return (float)(1.0 / __builtin_sqrt((double)head_size)); }
+INLINE float score_scale_2(int64_t head_size) { return (float)(1.4426950408889634 / __builtin_sqrt((double)head_size)); }
+
+static void forward_head(const femto_attention_arguments *p, const attention_scratch *s, int64_t index, int64_t next) {
+    const int64_t b = index / p->heads, h = index % p->heads, T = p->tokens, hs = p->head_size, d = p->heads * hs;
+    const float *qkv = p->qkv + b * T * p->ld_qkv + h * hs, *keys = qkv + d, *values = qkv + 2 * d;
+    const float *next_qkv = p->qkv + next / p->heads * T * p->ld_qkv + next % p->heads * hs;
+    float *queries = s->lanes[0], *scores = s->tile[0], *out = s->block;
+    to_lanes(queries, qkv, p->ld_qkv, s, p);
+    attention_mask mask = mask_of(p, b, h);
+    for (int64_t q0 = 0; q0 < T; q0 += QUERIES, mask.column_block++) {
+        const int64_t count = least(QUERIES, T - q0), seen = q0 + count;
+        vf maximum[PIECES], scale[PIECES];
+        for (int part = 0; next > index && part < 3; part++) fetch_rows(next_qkv + part * d, p->ld_qkv, q0, p);
+        multiply_scratch(seen, QUERIES, hs, keys, p->ld_qkv, 0, queries + q0, s->padded_tokens, scores, QUERIES, 0);
+        softmax_block(scores, seen, q0, score_scale_2(hs), maximum, scale, &mask);
+        multiply_scratch(hs, QUERIES, seen, values, p->ld_qkv, 1, scores, QUERIES, out, QUERIES, 0);
+        for (int64_t c = 0; c < hs; c++)
+            FOR_PIECES(i) v_store(out + c * QUERIES + i * LANES, v_load(out + c * QUERIES + i * LANES) * scale[i]);
+        transpose(p->out + (b * T + q0) * p->ld_out + h * hs, p->ld_out, out, QUERIES, hs, count);
+        FOR_PIECES(i) if (i * LANES < count) {
+            v_store_up_to(p->row_max + index * T + q0 + i * LANES, maximum[i], count - i * LANES);
+            v_store_up_to(p->row_scale + index * T + q0 + i * LANES, scale[i], count - i * LANES);
+        }
     }
 }
 
-/* out (hs x keys) += X^T (hs x block of queries) P (block x keys): each panel of keys starts at the first query that sees it. */
-static void collect_block(float *out, const attention_scratch *s, const float *x, int64_t head_size, const float *p, int64_t q0,
-                          int64_t q1) {
-    for (int64_t j = 0; j < q1; j += PANEL) {
-        const int64_t q = j > q0 ? j : q0;
-        multiply_scratch(head_size, PANEL, q1 - q, x + q * s->padded_head, s->padded_head, 1,
-                         p + (q - q0) * s->padded_tokens + j, s->padded_tokens, out + j, s->padded_tokens, 1);
-    }
-}
-
-/* Zero what follows the n probabilities of a row, as far as weigh_block and collect_block read. */
-INLINE void clear_tail(float *row, int64_t n, int64_t q, int64_t padded) {
-    const int64_t end = least(ROUND_UP(q / STRIP * STRIP + STRIP, 32), padded);
-    for (int64_t i = n; i < end; i++) row[i] = 0.0f;
-}
-
-INLINE int64_t mask_row(const femto_attention_arguments *p, int64_t b, int64_t h, int64_t q) {
-    return ((p->first_sequence + b) * p->heads + h) * p->tokens + q;
-}
-
+/* Heads index*heads_per_task …, those of one sequence after another. */
 static void attention_forward_task(void *arguments, int64_t index) {
     femto_attention_arguments *p = arguments;
-    const int64_t b = index / p->heads, h = index % p->heads, T = p->tokens, hs = p->head_size, d = p->heads * hs;
     attention_scratch s;
-    if (attention_layout(&s, p, 0)) {
-        __atomic_store_n(&p->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    const float *qkv = p->qkv + b * T * p->ld_qkv + h * hs;
-    float *queries = s.rows[0], *values = s.rows[1], *keys = s.rows[2], *keys_transposed = s.lanes[0], *scores = s.tile[0];
-    load_head(queries, s.padded_head, qkv, p->ld_qkv, p, 1, (float)(1.0 / __builtin_sqrt((double)hs)));
-    load_head(keys, s.padded_head, qkv + d, p->ld_qkv, p, 1, 1.0f);
-    load_head(values, s.padded_head, qkv + 2 * d, p->ld_qkv, p, 0, 1.0f);
-    for (int64_t c = 0; c < hs; c++)
-        for (int64_t t = T; t < s.padded_tokens; t++) keys_transposed[c * s.padded_tokens + t] = 0.0f;
-    transpose(keys_transposed, s.padded_tokens, keys, s.padded_head, T, hs);
-    for (int64_t q0 = 0; q0 < T; q0 += s.block) {
-        const int64_t q1 = least(q0 + s.block, T);
-        score_block(scores, &s, queries, hs, keys_transposed, q0, q1);
-        for (int64_t q = q0; q < q1; q++) {
-            float *row = scores + (q - q0) * s.padded_tokens;
-            softmax_row(row, q + 1, &p->row_max[index * T + q], &p->row_scale[index * T + q]);
-            if (p->dropout.threshold) {
-                dropout_mask(s.mask, &p->dropout, mask_row(p, b, h, q), q + 1);
-                FOR_ROW(i, piece, left, q + 1) v_store(row + i, v_load(row + i) * v_load(s.mask + i));
-            }
-            clear_tail(row, q + 1, q, s.padded_tokens);
-        }
-        weigh_block(s.block_rows, &s, scores, values, q0, q1);
-        store_head(p->out + b * T * p->ld_out + h * hs, p->ld_out, s.block_rows, s.padded_head, q0, q1, p, 0, 1.0f);
-    }
+    if (attention_layout(&s, p, 0)) return;
+    const int64_t end = least((index + 1) * p->heads_per_task, p->batch * p->heads);
+    for (int64_t i = index * p->heads_per_task; i < end; i++) forward_head(p, &s, i, least(i + 1, end - 1));
 }
 
-static int attention_forward(femto_attention_arguments *p) {
+static int attention_run(femto_attention_arguments *p, femto_task task, double flops_per_score) {
+    const int64_t heads = p->batch * p->heads, most = 8 * femto_get_threads();
     p->failed = 0;
-    femto_parallel_for(p->batch * p->heads,
-                       4.0 * (double)(p->batch * p->heads * p->head_size) * (double)p->tokens * (double)p->tokens,
-                       attention_forward_task, p);
+    p->heads_per_task = heads > most ? (heads + most - 1) / most : 1;
+    femto_parallel_for((heads + p->heads_per_task - 1) / p->heads_per_task,
+                       flops_per_score * (double)(heads * p->head_size) * (double)p->tokens * (double)p->tokens, task, p);
     return p->failed ? -1 : 0;
 }
+
+static int attention_forward(femto_attention_arguments *p) { return attention_run(p, attention_forward_task, 4.0); }
 
 /* With P the probabilities, M the scaled mask and O = (P*M) V:  dV = (P*M)^T dO,  dP = (dO V^T)*M,
- * dS = P*(dP - sum_j P dP) where the sum is dO.O,  dQ = scale dS K,  dK = dS^T (scale Q). */
+ * dS = P*(dP - sum_j P dP)/sqrt(hs) where the sum is dO.O,  dQ = dS K,  dK = dS^T Q. Here scores become (P*M)^T and d_scores
+ * dS^T, in place. */
+INLINE void softmax_backward_rows(float *scores, float *d_scores, int64_t ld, int64_t k0, int64_t k1, int64_t q0,
+                                  const int diagonal, int64_t head_size, const vf maximum[PIECES], const vf scale[PIECES],
+                                  const vf dot[PIECES], const attention_mask *mask) { /* dot: the sum times 1/sqrt(hs) */
+    const vf to_base_2 = v_set(score_scale_2(head_size)), to_score = v_set(score_scale(head_size));
+    vf kept[DROPOUT_GROUP][PIECES];
+    const int dropped = mask->dropout->threshold < 65536;
+    for (int64_t k = k0; k < k1; k += DROPOUT_GROUP) {
+        if (dropped) dropout_tile(kept, mask->dropout, mask->first_group + k / DROPOUT_GROUP, mask->column_block);
+        for (int64_t r = 0; r < least(DROPOUT_GROUP, k1 - k); r++)
+            FOR_PIECES(i) {
+                float *s = scores + (k + r) * ld + i * LANES, *ds = d_scores + (k + r) * ld + i * LANES;
+                vf x = v_exp2(v_max(v_set(LOWEST_EXPONENT), (v_load(s) - maximum[i]) * to_base_2)) * scale[i], dx = v_load(ds);
+                if (diagonal) x = v_select(visible(k + r - q0, i), x, v_set(0.0f));
+                if (dropped) dx *= kept[r][i];
+                v_store(ds, x * v_fma(dx, to_score, v_set(0.0f) - dot[i]));
+                v_store(s, dropped ? x * kept[r][i] : x);
+            }
+    }
+}
+
+static void backward_head(const femto_attention_arguments *p, const attention_scratch *s, int64_t index, int64_t next) {
+    const int64_t b = index / p->heads, h = index % p->heads, T = p->tokens, hs = p->head_size, d = p->heads * hs;
+    const float *qkv = p->qkv + b * T * p->ld_qkv + h * hs, *keys = qkv + d, *values = qkv + 2 * d;
+    const float *out = p->out + b * T * p->ld_out + h * hs, *d_out = p->d_out + b * T * p->ld_d_out + h * hs;
+    float *d_qkv = p->d_qkv + b * T * p->ld_d_qkv + h * hs;
+    const int64_t next_row = next / p->heads * T, next_column = next % p->heads * hs;
+    float *queries_lanes = s->lanes[0], *d_out_lanes = s->lanes[1];
+    to_lanes(queries_lanes, qkv, p->ld_qkv, s, p);
+    to_lanes(d_out_lanes, d_out, p->ld_d_out, s, p);
+    for (int64_t q = 0; q < T; q++) {
+        const float *o = out + q * p->ld_out, *d_o = d_out + q * p->ld_d_out;
+        lanes16 sum;
+        FOR_PIECES(i) sum.piece[i] = v_set(0.0f);
+        FOR_ROW(i, piece, left, hs) {
+            const vf x = v_load_up_to(d_o + i, left);
+            v_store(s->d_out + q * s->padded_head + i, x);
+            sum.piece[piece] = v_fma(x, v_load_up_to(o + i, left), sum.piece[piece]);
+        }
+        s->dots[q] = lanes16_sum(sum) * score_scale(hs);
+    }
+    attention_mask mask = mask_of(p, b, h);
+    for (int64_t block = 0; block < T; block += QUERY_BLOCK) {
+        const int64_t end = least(block + QUERY_BLOCK, T);
+        for (int64_t q0 = block; q0 < end; q0 += QUERIES, mask.column_block++) {
+            const int64_t count = least(QUERIES, T - q0), seen = q0 + count;
+            float *scores = s->tile[0] + (q0 - block), *d_scores = s->tile[1] + (q0 - block);
+            if (next > index) {
+                for (int part = 0; part < 3; part++)
+                    fetch_rows(p->qkv + next_row * p->ld_qkv + part * d + next_column, p->ld_qkv, q0, p);
+                fetch_rows(p->out + next_row * p->ld_out + next_column, p->ld_out, q0, p);
+                fetch_rows(p->d_out + next_row * p->ld_d_out + next_column, p->ld_d_out, q0, p);
+            }
+            multiply_scratch(seen, QUERIES, hs, keys, p->ld_qkv, 0, queries_lanes + q0, s->padded_tokens, scores, s->ld_tile, 0);
+            multiply_scratch(seen, QUERIES, hs, values, p->ld_qkv, 0, d_out_lanes + q0, s->padded_tokens, d_scores, s->ld_tile, 0);
+            vf maximum[PIECES], row_scale[PIECES], dot[PIECES];
+            FOR_PIECES(i) {
+                const int64_t at = index * T + q0 + i * LANES, left = count - i * LANES;
+                maximum[i] = left > 0 ? v_load_up_to(p->row_max + at, left) : v_set(0.0f);
+                row_scale[i] = left > 0 ? v_load_up_to(p->row_scale + at, left) : v_set(0.0f);
+                dot[i] = left > 0 ? v_load_up_to(s->dots + q0 + i * LANES, left) : v_set(0.0f);
+            }
+            softmax_backward_rows(scores, d_scores, s->ld_tile, 0, q0, q0, 0, hs, maximum, row_scale, dot, &mask);
+            softmax_backward_rows(scores, d_scores, s->ld_tile, q0, seen, q0, 1, hs, maximum, row_scale, dot, &mask);
+            multiply_scratch(hs, QUERIES, seen, keys, p->ld_qkv, 1, d_scores, s->ld_tile, s->block, QUERIES, 0);
+            transpose(d_qkv + q0 * p->ld_d_qkv, p->ld_d_qkv, s->block, QUERIES, hs, count);
+        }
+        for (int64_t k = 0; k < end; k += QUERIES) { /* queries before the block of these keys do not see them */
+            const int64_t q = k > block ? k : block, count = least(QUERIES, end - k), at = k * s->ld_tile + q - block;
+            /* queries are read in place, whole vectors: what follows a head in its row is the next, or keys */
+            multiply_scratch(count, hs, end - q, s->tile[1] + at, s->ld_tile, 0, qkv + q * p->ld_qkv, p->ld_qkv,
+                             d_qkv + d + k * p->ld_d_qkv, p->ld_d_qkv, k < block);
+            multiply_scratch(count, hs, end - q, s->tile[0] + at, s->ld_tile, 0, s->d_out + q * s->padded_head, s->padded_head,
+                             d_qkv + 2 * d + k * p->ld_d_qkv, p->ld_d_qkv, k < block);
+        }
+    }
+}
+
 static void attention_backward_task(void *arguments, int64_t index) {
     femto_attention_arguments *p = arguments;
-    const int64_t b = index / p->heads, h = index % p->heads, T = p->tokens, hs = p->head_size, d = p->heads * hs;
     attention_scratch s;
-    if (attention_layout(&s, p, 1)) {
-        __atomic_store_n(&p->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    const float scale = (float)(1.0 / __builtin_sqrt((double)hs));
-    const float *qkv = p->qkv + b * T * p->ld_qkv + h * hs;
-    float *d_qkv = p->d_qkv + b * T * p->ld_d_qkv + h * hs;
-    float *queries = s.rows[0], *keys = s.rows[1], *d_out = s.rows[2], *values = s.rows[3];
-    float *keys_transposed = s.lanes[0], *values_transposed = s.lanes[1], *d_keys = s.lanes[2], *d_values = s.lanes[3];
-    float *probabilities = s.tile[0], *d_scores = s.tile[1];
-    load_head(queries, s.padded_head, qkv, p->ld_qkv, p, 1, scale);
-    load_head(keys, s.padded_head, qkv + d, p->ld_qkv, p, 1, 1.0f);
-    load_head(values, s.padded_head, qkv + 2 * d, p->ld_qkv, p, 0, 1.0f);
-    load_head(d_out, s.padded_head, p->d_out + b * T * p->ld_d_out + h * hs, p->ld_d_out, p, 0, 1.0f);
-    for (int i = 0; i < 4; i++)
-        for (int64_t x = 0; x < hs * s.padded_tokens; x++) s.lanes[i][x] = 0.0f;
-    transpose(keys_transposed, s.padded_tokens, keys, s.padded_head, T, hs);
-    transpose(values_transposed, s.padded_tokens, values, s.padded_head, T, hs);
-    for (int64_t q0 = 0; q0 < T; q0 += s.block) {
-        const int64_t q1 = least(q0 + s.block, T);
-        score_block(probabilities, &s, queries, hs, keys_transposed, q0, q1);
-        score_block(d_scores, &s, d_out, hs, values_transposed, q0, q1);
-        for (int64_t q = q0; q < q1; q++) {
-            float *row = probabilities + (q - q0) * s.padded_tokens, *d_row = d_scores + (q - q0) * s.padded_tokens;
-            const float *out = p->out + (b * T + q) * p->ld_out + h * hs, *d_o = d_out + q * s.padded_head;
-            const vf maximum = v_set(p->row_max[index * T + q]), row_scale = v_set(p->row_scale[index * T + q]);
-            lanes16 sum;
-            for (int i = 0; i < PIECES; i++) sum.piece[i] = v_set(0.0f);
-            FOR_ROW(i, piece, left, hs)
-                sum.piece[piece] = v_fma(v_load_up_to(d_o + i, left), v_load_up_to(out + i, left), sum.piece[piece]);
-            const vf dot = v_set(lanes16_sum(sum));
-            if (p->dropout.threshold) dropout_mask(s.mask, &p->dropout, mask_row(p, b, h, q), q + 1);
-            FOR_ROW(i, piece, left, q + 1) {
-                vf x = keep_lanes(v_exp(v_load(row + i) - maximum) * row_scale, left, 0.0f), dx = v_load(d_row + i);
-                if (p->dropout.threshold) {
-                    vf mask = v_load(s.mask + i);
-                    v_store(d_row + i, x * (dx * mask - dot));
-                    v_store(row + i, x * mask);
-                } else {
-                    v_store(d_row + i, x * (dx - dot));
-                    v_store(row + i, x);
-                }
-            }
-            clear_tail(row, q + 1, q, s.padded_tokens);
-            clear_tail(d_row, q + 1, q, s.padded_tokens);
-        }
-        collect_block(d_values, &s, d_out, hs, probabilities, q0, q1);
-        collect_block(d_keys, &s, queries, hs, d_scores, q0, q1);
-        weigh_block(s.block_rows, &s, d_scores, keys, q0, q1);
-        store_head(d_qkv, p->ld_d_qkv, s.block_rows, s.padded_head, q0, q1, p, 1, scale);
-    }
-    transpose(keys, s.padded_head, d_keys, s.padded_tokens, hs, T); /* keys and values are done with */
-    store_head(d_qkv + d, p->ld_d_qkv, keys, s.padded_head, 0, T, p, 1, 1.0f);
-    transpose(values, s.padded_head, d_values, s.padded_tokens, hs, T);
-    store_head(d_qkv + 2 * d, p->ld_d_qkv, values, s.padded_head, 0, T, p, 0, 1.0f);
+    if (attention_layout(&s, p, 1)) return;
+    const int64_t end = least((index + 1) * p->heads_per_task, p->batch * p->heads);
+    for (int64_t i = index * p->heads_per_task; i < end; i++) backward_head(p, &s, i, least(i + 1, end - 1));
 }
 
-static int attention_backward(femto_attention_arguments *p) {
-    p->failed = 0;
-    femto_parallel_for(p->batch * p->heads,
-                       10.0 * (double)(p->batch * p->heads * p->head_size) * (double)p->tokens * (double)p->tokens,
-                       attention_backward_task, p);
-    return p->failed ? -1 : 0;
-}
+static int attention_backward(femto_attention_arguments *p) { return attention_run(p, attention_backward_task, 10.0); }
 
 /* One new query (d) against a cache of `length` tokens: keys (H, hs, capacity), values (H, capacity, hs padded to 16);
- * capacity is a multiple of 16. */
+ * capacity is a multiple of 16. The same bits as the last row of attention_forward. */
 static int attention_decode(float *out, const float *query, const float *keys, const float *values, int64_t heads,
                             int64_t head_size, int64_t length, int64_t capacity) {
-    const int64_t padded = ROUND_UP(head_size, 16);
-    float *scores = femto_scratch(FEMTO_SCRATCH_TASK, capacity + 2 * padded);
+    const int64_t padded = ROUND_UP(head_size, 16), wide = ROUND_UP(length, 16);
+    float *scores = femto_scratch(FEMTO_SCRATCH_TASK, capacity + padded);
     if (!scores) return -1;
-    float *scaled = scores + capacity, *weighed = scaled + padded, maximum, row_scale;
-    const float scale = (float)(1.0 / __builtin_sqrt((double)head_size));
+    float *weighed = scores + capacity;
+    const vf to_base_2 = v_set(score_scale_2(head_size));
     for (int64_t h = 0; h < heads; h++) {
-        for (int64_t c = 0; c < head_size; c++) scaled[c] = query[h * head_size + c] * scale;
-        multiply_scratch(1, ROUND_UP(length, LANES), head_size, scaled, head_size, 0, keys + h * head_size * capacity, capacity,
-                         scores, capacity, 0);
-        softmax_row(scores, length, &maximum, &row_scale);
-        multiply_scratch(1, padded, length, scores, capacity, 0, values + h * capacity * padded, padded, weighed, padded, 0);
-        for (int64_t c = 0; c < head_size; c++) out[h * head_size + c] = weighed[c];
+        multiply_scratch(1, wide, head_size, query + h * head_size, head_size, 0, keys + h * head_size * capacity, capacity, scores, capacity, 0);
+        lanes16 highest;
+        FOR_PIECES(i) highest.piece[i] = v_set(-__builtin_inff());
+        FOR_ROW(i, piece, left, length)
+            highest.piece[piece] = v_max(highest.piece[piece], keep_lanes(v_load(scores + i), left, -__builtin_inff()));
+        const vf maximum = v_set(lanes16_max(highest));
+        FOR_ROW(i, piece, left, length)
+            v_store(scores + i, keep_lanes(v_exp2(v_max(v_set(LOWEST_EXPONENT), (v_load(scores + i) - maximum) * to_base_2)), left, 0.0f));
+        float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        for (int64_t k = 0; k < length; k++) sum[k % 4] += scores[k];
+        const float row_scale = 1.0f / ((sum[0] + sum[2]) + (sum[1] + sum[3]));
+        multiply_scratch(1, head_size, length, scores, capacity, 0, values + h * capacity * padded, padded, weighed, padded, 0);
+        for (int64_t c = 0; c < head_size; c++) out[h * head_size + c] = weighed[c] * row_scale;
     }
     return 0;
 }

@@ -39,7 +39,8 @@ static int gelu_backward(float *dx, const float *dout, const float *x, int64_t c
 }
 static int exponential(float *out, const float *x, int64_t count) { return elementwise(out, x, NULL, count, 2); }
 
-/* out = residual + x * mask: rows of `columns` floats; `first_row` places row 0 in the whole batch, for the counters. */
+/* out = residual + x * mask: rows of `columns` floats; `first_row` places row 0 in the whole batch, for the counters. One task a
+ * few groups of rows as the masks come; the first and the last group may be cut by the edges of x. */
 typedef struct {
     float *out;
     const float *x, *residual;
@@ -47,22 +48,31 @@ typedef struct {
     int64_t first_row, rows, columns;
     int failed;
 } dropout_arguments;
-#define DROPOUT_ROWS 16
+#define DROPOUT_GROUPS 4
 
 static void dropout_task(void *arguments, int64_t index) {
     dropout_arguments *p = arguments;
-    float *mask = femto_scratch(FEMTO_SCRATCH_TASK, ROUND_UP(p->columns, 64));
-    if (!mask) {
+    const int64_t ld = ROUND_UP(p->columns, 16), first = p->first_row / DROPOUT_GROUP + index * DROPOUT_GROUPS;
+    float *masks = femto_scratch(FEMTO_SCRATCH_TASK, DROPOUT_GROUP * ld);
+    if (!masks) {
         __atomic_store_n(&p->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    for (int64_t i = 0; i < p->columns; i++) mask[i] = 1.0f;
-    for (int64_t r = index * DROPOUT_ROWS; r < least((index + 1) * DROPOUT_ROWS, p->rows); r++) {
-        if (p->dropout->threshold) dropout_mask(mask, p->dropout, p->first_row + r, p->columns);
-        const int64_t base = r * p->columns;
-        for (int64_t i = 0; i < p->columns; i++) {
-            float value = p->x[base + i] * mask[i];
-            p->out[base + i] = p->residual ? p->residual[base + i] + value : value;
+    for (int64_t group = first; group < first + DROPOUT_GROUPS; group++) {
+        for (int64_t block = 0; block * 16 < p->columns; block++) {
+            vf mask[DROPOUT_GROUP][PIECES];
+            dropout_tile(mask, p->dropout, group, block);
+            for (int i = 0; i < DROPOUT_GROUP; i++)
+                for (int piece = 0; piece < PIECES; piece++) v_store(masks + i * ld + block * 16 + piece * LANES, mask[i][piece]);
+        }
+        for (int64_t i = 0; i < DROPOUT_GROUP; i++) {
+            const int64_t row = group * DROPOUT_GROUP + i - p->first_row;
+            if (row < 0 || row >= p->rows) continue;
+            FOR_ROW(j, piece, left, p->columns) {
+                vf value = v_load_up_to(p->x + row * p->columns + j, left) * v_load(masks + i * ld + j);
+                if (p->residual) value += v_load_up_to(p->residual + row * p->columns + j, left);
+                v_store_up_to(p->out + row * p->columns + j, value, left);
+            }
         }
     }
 }
@@ -70,7 +80,8 @@ static void dropout_task(void *arguments, int64_t index) {
 static int dropout(float *out, const float *x, const float *residual, const femto_dropout *settings, int64_t first_row,
                    int64_t rows, int64_t columns) {
     dropout_arguments p = {out, x, residual, settings, first_row, rows, columns, 0};
-    femto_parallel_for((rows + DROPOUT_ROWS - 1) / DROPOUT_ROWS, 8.0 * (double)rows * (double)columns, dropout_task, &p);
+    const int64_t groups = (first_row + rows + DROPOUT_GROUP - 1) / DROPOUT_GROUP - first_row / DROPOUT_GROUP;
+    femto_parallel_for((groups + DROPOUT_GROUPS - 1) / DROPOUT_GROUPS, 4.0 * (double)rows * (double)columns, dropout_task, &p);
     return p.failed ? -1 : 0;
 }
 

@@ -41,25 +41,26 @@ typedef struct {
     const float *bias;                       /* n, or NULL */
     float *slope; int64_t ld_slope;          /* not NULL: c = gelu(sum), and slope (m x n) = gelu'(sum) */
     const float *factor; int64_t ld_factor;  /* not NULL: the sum is multiplied by factor (m x n), element by element */
+    float *column_sums;                      /* not NULL, with op(A) transposed: n, the sums of B's columns are added to it */
 } femto_matmul_arguments;
 
 typedef struct {
     uint32_t seed[2];    /* key of the random numbers */
     uint32_t stream[2];  /* step and site: two counters that no two masks of a run share */
-    uint32_t threshold;  /* keep where random < threshold */
+    uint32_t threshold;  /* keep where a number of 16 bits is below it; 65536: no dropout */
     float scale;         /* 1/(1-p) */
-} femto_dropout;         /* threshold 0: no dropout */
+} femto_dropout;
 
 typedef struct {
     int64_t batch, tokens, heads, head_size;
     const float *qkv; int64_t ld_qkv;       /* (B*T, 3d): queries, keys, values, each H blocks of hs columns */
-    const float *cosine, *sine;             /* (T, hs/2) rotary tables, or NULL */
     float *out; int64_t ld_out;             /* (B*T, d) */
-    float *row_max, *row_scale;             /* (B, H, T): maximum and 1/sum of each row of scores, kept for the backward pass */
+    float *row_max, *row_scale;             /* (B, H, T): maximum of q.k and 1/sum of each row of probabilities, kept for the backward pass */
     const float *d_out; int64_t ld_d_out;   /* backward only */
     float *d_qkv; int64_t ld_d_qkv;         /* backward only; overwritten */
     int64_t first_sequence;                 /* index in the whole batch of sequence 0, for the dropout counters */
     femto_dropout dropout;
+    int64_t heads_per_task;                 /* set inside */
     int failed;
 } femto_attention_arguments;
 
@@ -67,7 +68,6 @@ typedef struct {
     const char *name;
     int lanes; /* floats in a vector register */
     int (*matmul)(femto_matmul_arguments *);
-    int (*column_sum)(float *out, const float *x, int64_t ldx, int64_t rows, int64_t columns);
     int (*layer_norm_forward)(float *out, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
                               float epsilon, int64_t rows, int64_t columns);
     int (*layer_norm_backward)(float *dx, float *dgain, float *dbias, const float *dout, const float *x, const float *mean,

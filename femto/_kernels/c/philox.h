@@ -1,7 +1,8 @@
-/* Philox4x32-7 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): 64 random words of one row at a time.
+/* Philox4x32-7 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): the masks of eight rows by sixteen columns.
  *
- * Counter (block*16 + lane, row, stream[0], stream[1]), key seed[2]; lane 0..15, and output word w of lane l is the number of
- * column block*64 + w*16 + l. So a mask depends on seed, stream, row and column alone, never on threads or vector width.
+ * Counter (column block*16 + lane, row group, stream[0], stream[1]), key seed[2]; lane 0..15. The 16 low bits of output word w of
+ * lane l are the number of row w and column l of the tile, the 16 high bits that of row w + 4. So a mask depends on seed, stream,
+ * row and column alone, never on threads or vector width.
  */
 /* high and low words of the products of all lanes with m; 64-bit lanes hold an even lane in their low half */
 INLINE void v_multiply_wide(vu *high, vu *low, vu a, uint32_t m) {
@@ -25,17 +26,20 @@ INLINE void philox_lanes(vu c[4], uint32_t k0, uint32_t k1) {
     }
 }
 
-/* mask[0..n) = 1/(1-p) where the number is below the threshold, else 0. `mask` has room for n rounded up to 64. */
-static void dropout_mask(float *mask, const femto_dropout *dropout, int64_t row, int64_t n) {
+#define DROPOUT_GROUP 8
+
+/* 1/(1-p) where the number is below the threshold (65536 keeps all), else 0, for rows group*8 … and columns block*16 …. */
+INLINE void dropout_tile(vf mask[DROPOUT_GROUP][PIECES], const femto_dropout *dropout, int64_t group, int64_t block) {
     const vu zero = {0};
-    for (int64_t block = 0; block * 64 < n; block++)
-        for (int piece = 0; piece < PIECES; piece++) {
-            vu c[4] = {(vu)lane_index() + (uint32_t)(block * 16 + piece * LANES), zero + (uint32_t)row,
-                       zero + dropout->stream[0], zero + dropout->stream[1]};
-            philox_lanes(c, dropout->seed[0], dropout->seed[1]);
-            for (int word = 0; word < 4; word++) {
-                const vi keep = (vi)(c[word] < zero + dropout->threshold);
-                v_store(mask + block * 64 + word * 16 + piece * LANES, (vf)(keep & (vi)v_set(dropout->scale)));
-            }
+    const vi threshold = (vi)zero + (int32_t)dropout->threshold;
+    for (int piece = 0; piece < PIECES; piece++) {
+        vu c[4] = {(vu)lane_index() + (uint32_t)(block * 16 + piece * LANES), zero + (uint32_t)group,
+                   zero + dropout->stream[0], zero + dropout->stream[1]};
+        philox_lanes(c, dropout->seed[0], dropout->seed[1]);
+        for (int word = 0; word < 4; word++) {
+            const vi low = (vi)((vi)(c[word] & 0xffffu) < threshold), high = (vi)((vi)(c[word] >> 16) < threshold);
+            mask[word][piece] = (vf)(low & (vi)v_set(dropout->scale));
+            mask[word + 4][piece] = (vf)(high & (vi)v_set(dropout->scale));
         }
+    }
 }

@@ -143,6 +143,7 @@ INLINE float lanes16_max(lanes16 x) { LANES16_REDUCE(x, v_max, v4_max) }
 #define FOR_ROW(i, piece, left, n)                                                                   \
     for (int64_t i = 0, piece = 0, left = (n); left > 0; i += LANES, left -= LANES, piece = (piece + 1) % PIECES)
 
+#define ROUND_UP(x, to) (((x) + (to) - 1) / (to) * (to))
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 INLINE vi lane_index(void) {

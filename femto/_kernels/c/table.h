@@ -10,7 +10,7 @@
 
 #define FEMTO_TABLE(isa)                                                                                              \
     const femto_kernels femto_kernels_##isa = {                                                                       \
-        .name = #isa, .lanes = LANES, .matmul = matmul, .column_sum = column_sum,                                     \
+        .name = #isa, .lanes = LANES, .matmul = matmul,                                     \
         .layer_norm_forward = layer_norm_forward, .layer_norm_backward = layer_norm_backward,                         \
         .gelu_forward = gelu_forward, .gelu_backward = gelu_backward, .attention_forward = attention_forward,         \
         .attention_backward = attention_backward, .attention_decode = attention_decode, .rotary = rotary,             \

@@ -64,12 +64,24 @@ typedef struct {
 static void rotary_task(void *arguments, int64_t index) {
     const rotary_arguments *p = arguments;
     const int64_t half = p->head_size / 2;
+    const float sign = p->inverse ? -1.0f : 1.0f;
     for (int64_t r = index * ROTARY_ROWS; r < least((index + 1) * ROTARY_ROWS, p->rows); r++) {
         const float *cosine = p->cosine + r % p->tokens * half, *sine = p->sine + r % p->tokens * half;
         for (int64_t h = 0; h < p->heads; h++) {
             float *x = p->x + r * p->ldx + h * p->head_size;
-            for (int64_t c = 0; c < half; c++) {
-                const float s = p->inverse ? -sine[c] : sine[c], first = x[c], second = x[c + half];
+            int64_t c = 0;
+            for (; c + 4 <= half; c += 4) { /* halves are short, and what a masked store leaves out would hold up the next load */
+                v4 cos, sin, first, second;
+                __builtin_memcpy(&cos, cosine + c, 16);
+                __builtin_memcpy(&sin, sine + c, 16);
+                __builtin_memcpy(&first, x + c, 16);
+                __builtin_memcpy(&second, x + c + half, 16);
+                const v4 turned = first * cos - second * (sin * sign), turned_second = second * cos + first * (sin * sign);
+                __builtin_memcpy(x + c, &turned, 16);
+                __builtin_memcpy(x + c + half, &turned_second, 16);
+            }
+            for (; c < half; c++) {
+                const float s = sine[c] * sign, first = x[c], second = x[c + half];
                 x[c] = first * cosine[c] - second * s;
                 x[c + half] = second * cosine[c] + first * s;
             }
