@@ -31,6 +31,8 @@ static const int tile_heights[MAX_VECTORS + 1][7] = {{0}, {8, 4, 2, 1}, {6, 4, 2
 #endif
 #define K_BLOCK 384
 #define DEEP_K_BLOCK 256
+#define TALL_ROWS 160       /* of A in one task */
+#define L2_FLOATS 262144    /* 1 MiB, which most cores have at least */
 
 typedef struct {
     int64_t k;
@@ -45,14 +47,15 @@ typedef struct {
     int64_t columns;                        /* valid columns, in ((VECTORS-1)*LANES, VECTORS*LANES]; b has all of them */
 } tile_arguments;
 
-/* Each matrix that the end of a tile touches is fetched while k runs. */
-INLINE void tile_prefetch(const int rows, const int vectors, const float *x, int64_t ld, const int write) {
-#pragma GCC unroll 32
-    for (int i = 0; i < rows; i++)
+/* One row of what the end of a tile touches, fetched while k runs: a few lines at a time, as the core can wait for few. */
+INLINE void fetch_row(const int vectors, const tile_arguments *t, int64_t i) {
 #pragma GCC unroll 8
-        for (int v = 0; v < vectors; v += 16 / LANES)
-            if (write) __builtin_prefetch(x + i * ld + v * LANES, 1, 3);
-            else __builtin_prefetch(x + i * ld + v * LANES, 0, 3);
+    for (int v = 0; v < vectors; v += 16 / LANES) {
+        __builtin_prefetch(t->c + i * t->ldc + v * LANES, 1, 3);
+        if (t->factor) __builtin_prefetch(t->factor + i * t->ld_factor + v * LANES, 0, 3);
+        if (t->initial && t->initial != t->c) __builtin_prefetch(t->initial + i * t->ld_initial + v * LANES, 0, 3);
+        if (t->slope) __builtin_prefetch(t->slope + i * t->ld_slope + v * LANES, 1, 3);
+    }
 }
 
 #define FOR_TILE(i, v)                    \
@@ -67,22 +70,20 @@ INLINE void tile_body(const int rows, const int vectors, const int transposed, c
     const int64_t row_step = transposed ? 1 : t->lda, k_step = transposed ? t->lda : 1, ldb = t->ldb, ldc = t->ldc;
     const float *a = t->a, *b = t->b, *bias = t->bias, *initial = t->initial, *factor = t->factor;
     float *c = t->c;
-    if (!t->in_cache) {
-        tile_prefetch(rows, vectors, c, ldc, 1);
-        if (factor) tile_prefetch(rows, vectors, factor, t->ld_factor, 0);
-        if (initial && initial != c) tile_prefetch(rows, vectors, initial, t->ld_initial, 0);
-        if (t->slope) tile_prefetch(rows, vectors, t->slope, t->ld_slope, 1);
-    }
     FOR_TILE(i, v) acc[i][v] = v_set(0.0f);
-    for (int64_t k = t->k; k > 0; k--, a += k_step, b += ldb) {
-        vf bv[MAX_VECTORS];
+    int64_t k = t->k;
+    for (int part = t->in_cache ? 1 : rows; part > 0; part--) {
+        if (!t->in_cache) fetch_row(vectors, t, part - 1);
+        for (const int64_t end = k - k / part; k > end; k--, a += k_step, b += ldb) {
+            vf bv[MAX_VECTORS];
 #pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) bv[v] = v_load(b + v * LANES);
+            for (int v = 0; v < vectors; v++) bv[v] = v_load(b + v * LANES);
 #pragma GCC unroll 32
-        for (int i = 0; i < rows; i++) {
-            vf av = v_set(a[i * row_step]);
+            for (int i = 0; i < rows; i++) {
+                vf av = v_set(a[i * row_step]);
 #pragma GCC unroll 8
-            for (int v = 0; v < vectors; v++) acc[i][v] = v_fma(av, bv[v], acc[i][v]);
+                for (int v = 0; v < vectors; v++) acc[i][v] = v_fma(av, bv[v], acc[i][v]);
+            }
         }
     }
     if (bias)
@@ -145,12 +146,15 @@ static void apply_gelu(const tile_arguments *t, int64_t rows) {
     }
 }
 
-/* Memory that a later tile will read, fetched a few rows a tile so that it arrives while others compute. */
+/* Memory that a later tile will read, fetched a few rows a tile so that it arrives while others compute. No rows: nothing. */
 typedef struct {
     const float *next; int64_t ld;
     int64_t rows, columns;  /* left to fetch */
     int64_t rows_per_tile;
 } upcoming_rows;
+typedef struct {
+    upcoming_rows a, b;
+} upcoming;
 
 INLINE void fetch_upcoming(upcoming_rows *u) {
     for (int64_t r = 0; r < u->rows_per_tile && u->rows > 0; r++, u->rows--, u->next += u->ld)
@@ -158,14 +162,17 @@ INLINE void fetch_upcoming(upcoming_rows *u) {
 }
 
 /* All rows of one panel of columns: c is m x columns. Row tiles of full height, then lower ones. */
-static void multiply_panel(int64_t m, int transposed, const tile_arguments *panel, upcoming_rows *upcoming) {
+static void multiply_panel(int64_t m, int transposed, const tile_arguments *panel, upcoming *next) {
     const int vectors = (int)((panel->columns + LANES - 1) / LANES);
     tile_arguments t = *panel;
     for (const int *height = tile_heights[vectors]; *height; height++) {
         const int64_t rows = *height;
         const tile_function tile = tiles[transposed][vectors][rows];
         for (; m >= rows; m -= rows) {
-            if (upcoming) fetch_upcoming(upcoming);
+            if (next) {
+                fetch_upcoming(&next->a);
+                fetch_upcoming(&next->b);
+            }
             tile(&t);
             if (t.slope) {
                 apply_gelu(&t, rows);
@@ -247,6 +254,7 @@ typedef struct {
     int64_t panels, row_chunk, column_tasks;
     float *packed;      /* all panels one after another, each k x its padded width; or NULL */
     int pack_all;       /* else only the last, ragged panel is packed */
+    int streams;        /* packed B does not stay in L2 */
     int failed;
 } matmul_plan;
 
@@ -302,9 +310,16 @@ static void tall_task(void *arguments, int64_t index) {
             t.lda = p->a_row;
             t.b = packed ? plan->packed + packed_offset(plan, q) + k0 * width : p->b + k0 * p->b_row + j0;
             t.ldb = packed ? width : p->b_row;
-            const int64_t height = tile_heights[width / LANES][0];
-            upcoming_rows upcoming = {t.a + height * t.lda, t.lda, i1 - i0 - height, t.k, height};
-            multiply_panel(i1 - i0, 0, &t, q == q0 ? &upcoming : NULL);
+            const int64_t height = tile_heights[width / LANES][0], tiles_ahead = (i1 - i0) / height + 1;
+            upcoming next = {0};
+            if (q == q0) next.a = (upcoming_rows){t.a + height * t.lda, t.lda, i1 - i0 - height, t.k, height};
+            if (plan->streams) { /* the panel after this one, or the first again */
+                const int64_t after = q + 1 < q1 ? q + 1 : q0;
+                const int64_t floats = (panel_start(p->n, plan->panels, after + 1) - panel_start(p->n, plan->panels, after)) * t.k;
+                next.b = (upcoming_rows){plan->packed + packed_offset(plan, after) + k0 * width, 16, floats / 16, 16,
+                                         floats / 16 / tiles_ahead + 1};
+            }
+            multiply_panel(i1 - i0, 0, &t, &next);
         }
 }
 
@@ -334,9 +349,9 @@ static void deep_task(void *arguments, int64_t index) {
             t.ldb = copy ? width : p->b_row;
             if (copy) pack_panel(panel, width, p, k0, k0 + depth, j0, j1);
             if (p->column_sums && i0 == 0) add_columns(p->column_sums + j0, t.b, t.ldb, depth, j1 - j0);
-            upcoming_rows upcoming = {b + depth * p->b_row, p->b_row, least(p->k - k0 - depth, DEEP_K_BLOCK), j1 - j0,
-                                      DEEP_K_BLOCK / ((i1 - i0) / height + 1) + 1};
-            multiply_panel(i1 - i0, 1, &t, p->b_column == 1 ? &upcoming : NULL);
+            upcoming next = {.b = {b + depth * p->b_row, p->b_row, least(p->k - k0 - depth, DEEP_K_BLOCK), j1 - j0,
+                                   DEEP_K_BLOCK / ((i1 - i0) / height + 1) + 1}};
+            multiply_panel(i1 - i0, 1, &t, p->b_column == 1 ? &next : NULL);
         }
     }
 }
@@ -389,11 +404,15 @@ static int matmul(femto_matmul_arguments *p) {
         femto_parallel_for(tasks, (plan.pack_all ? 4.0 * (double)p->n : 64.0) * (double)p->k, pack_task, &plan);
     }
 
-    /* Cut by rows, so that a block of A serves all panels; short ones by panels of columns too. */
+    /* Cut by rows, so that a block of A serves all panels, into as many parts for every thread; short ones by panels of columns
+     * too. */
+    plan.streams = plan.pack_all && p->n * p->k > L2_FLOATS / 2;
     plan.column_tasks = p->m >= 512 ? 1 : plan.panels;
-    const int64_t chunks = (8 * threads + plan.column_tasks - 1) / plan.column_tasks;
-    plan.row_chunk = least((p->m + chunks - 1) / chunks, 120);
-    plan.row_chunk = plan.row_chunk < 12 ? 12 : ROUND_UP(plan.row_chunk, 4);
+    int64_t chunks = (p->m + TALL_ROWS * threads - 1) / (TALL_ROWS * threads) * threads;
+    if (p->m < 512) chunks = (8 * threads + plan.panels - 1) / plan.panels;
+    const int64_t height = tile_heights[ROUND_UP(panel_start(p->n, plan.panels, 1), LANES) / LANES][0];
+    plan.row_chunk = ROUND_UP((p->m + chunks - 1) / chunks, height);
+    if (plan.row_chunk < 12) plan.row_chunk = 12;
     femto_parallel_for((p->m + plan.row_chunk - 1) / plan.row_chunk * plan.column_tasks, work, tall_task, &plan);
     return 0;
 }
