@@ -31,7 +31,7 @@ static const int tile_heights[MAX_VECTORS + 1][7] = {{0}, {8, 4, 2, 1}, {6, 4, 2
 #endif
 #define K_BLOCK 384
 #define DEEP_K_BLOCK 256
-#define TALL_ROWS 160       /* of A in one task */
+#define TALL_ROWS 80       /* of A in one task */
 #define L2_FLOATS 262144    /* 1 MiB, which most cores have at least */
 
 typedef struct {
@@ -186,27 +186,6 @@ static void multiply_panel(int64_t m, int transposed, const tile_arguments *pane
     }
 }
 
-/* out (columns x ld_out) = x^T, in 4 x 4 blocks; rows and columns beyond the multiples of four one by one. */
-static void transpose(float *out, int64_t ld_out, const float *x, int64_t ldx, int64_t rows, int64_t columns) {
-    for (int64_t r = 0; r < rows; r += 4)
-        for (int64_t c = 0; c < columns; c += 4) {
-            if (r + 4 > rows || c + 4 > columns) {
-                for (int64_t i = r; i < least(r + 4, rows); i++)
-                    for (int64_t j = c; j < least(c + 4, columns); j++) out[j * ld_out + i] = x[i * ldx + j];
-                continue;
-            }
-            v4 a[4];
-            for (int i = 0; i < 4; i++) __builtin_memcpy(&a[i], x + (r + i) * ldx + c, 16);
-            const v4 s0 = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5), s1 = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5);
-            const v4 s2 = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7), s3 = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
-            a[0] = __builtin_shufflevector(s0, s1, 0, 1, 4, 5);
-            a[1] = __builtin_shufflevector(s0, s1, 2, 3, 6, 7);
-            a[2] = __builtin_shufflevector(s2, s3, 0, 1, 4, 5);
-            a[3] = __builtin_shufflevector(s2, s3, 2, 3, 6, 7);
-            for (int i = 0; i < 4; i++) __builtin_memcpy(out + (c + i) * ld_out + r, &a[i], 16);
-        }
-}
-
 /* Columns are cut into panels of at most MAX_VECTORS vectors, as even as can be. */
 static int64_t panel_count(int64_t n) {
     return (n + MAX_VECTORS * LANES - 1) / (MAX_VECTORS * LANES);
@@ -323,7 +302,7 @@ static void tall_task(void *arguments, int64_t index) {
         }
 }
 
-/* One part of a deep product: rows by a range of panels, over all of k. The next block of B is fetched meanwhile. */
+/* One part of a deep product: rows by a range of panels, over all of k. The next block of both is fetched meanwhile. */
 static void deep_task(void *arguments, int64_t index) {
     matmul_plan *plan = arguments;
     const femto_matmul_arguments *p = plan->p;
@@ -349,9 +328,11 @@ static void deep_task(void *arguments, int64_t index) {
             t.ldb = copy ? width : p->b_row;
             if (copy) pack_panel(panel, width, p, k0, k0 + depth, j0, j1);
             if (p->column_sums && i0 == 0) add_columns(p->column_sums + j0, t.b, t.ldb, depth, j1 - j0);
-            upcoming next = {.b = {b + depth * p->b_row, p->b_row, least(p->k - k0 - depth, DEEP_K_BLOCK), j1 - j0,
-                                   DEEP_K_BLOCK / ((i1 - i0) / height + 1) + 1}};
-            multiply_panel(i1 - i0, 1, &t, p->b_column == 1 ? &next : NULL);
+            const int64_t to_come = least(p->k - k0 - depth, DEEP_K_BLOCK), rows_a_tile = DEEP_K_BLOCK / ((i1 - i0) / height + 1) + 1;
+            upcoming next = {0};
+            if (q == q0) next.a = (upcoming_rows){t.a + depth * t.lda, t.lda, to_come, i1 - i0, rows_a_tile};
+            if (p->b_column == 1) next.b = (upcoming_rows){b + depth * p->b_row, p->b_row, to_come, j1 - j0, rows_a_tile};
+            multiply_panel(i1 - i0, 1, &t, &next);
         }
     }
 }
@@ -401,14 +382,15 @@ static int matmul(femto_matmul_arguments *p) {
         plan.packed = femto_scratch(FEMTO_SCRATCH_SHARED, (plan.pack_all ? padded : padded - last) * p->k + 16);
         if (!plan.packed) return -1;
         const int64_t tasks = (p->k + PACK_K - 1) / PACK_K * (plan.pack_all ? plan.panels : 1);
-        femto_parallel_for(tasks, (plan.pack_all ? 4.0 * (double)p->n : 64.0) * (double)p->k, pack_task, &plan);
+        femto_parallel_for(tasks, (plan.pack_all ? (double)padded : 16.0) * (double)p->k, pack_task, &plan);
     }
 
     /* Cut by rows, so that a block of A serves all panels, into as many parts for every thread; short ones by panels of columns
      * too. */
     plan.streams = plan.pack_all && p->n * p->k > L2_FLOATS / 2;
     plan.column_tasks = p->m >= 512 ? 1 : plan.panels;
-    int64_t chunks = (p->m + TALL_ROWS * threads - 1) / (TALL_ROWS * threads) * threads;
+    const int64_t most_rows = plan.streams ? 2 * TALL_ROWS : TALL_ROWS; /* fewer parts read B less often */
+    int64_t chunks = (p->m + most_rows * threads - 1) / (most_rows * threads) * threads;
     if (p->m < 512) chunks = (8 * threads + plan.panels - 1) / plan.panels;
     const int64_t height = tile_heights[ROUND_UP(panel_start(p->n, plan.panels, 1), LANES) / LANES][0];
     plan.row_chunk = ROUND_UP((p->m + chunks - 1) / chunks, height);

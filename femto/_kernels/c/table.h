@@ -2,6 +2,7 @@
 #include "simd.h"
 #include "vmath.h"
 #include "philox.h"
+#include "transpose.h"
 #include "matmul.h"
 #include "attention.h"
 #include "layer_norm.h"
