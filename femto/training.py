@@ -19,7 +19,7 @@ from femto.model import Graph, Model
 from femto.optimizer import norm
 from femto.schedule import learning_rate
 
-ACTIVATION_BYTES = 384 << 20  # what the activations of one micro-batch may take when its size is not given
+ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
 EVALUATION_ROWS = 4096  # tokens in one forward pass of an evaluation
 
 
