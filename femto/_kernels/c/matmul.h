@@ -345,7 +345,7 @@ static void cut_deep(matmul_plan *plan, int64_t threads) {
     plan->row_chunk = plan->column_tasks = 1;
     for (int64_t chunks = 1; m > 0 && chunks <= 8 * threads; chunks++) {
         const int64_t rows = ROUND_UP((m + chunks - 1) / chunks, chunks > 1 ? 4 : 1);
-        if (chunks > 1 && rows < 20) break;
+        if (chunks > 1 && rows < 8) break;
         if (rows > 512 && chunks < 8 * threads) continue;
         for (int64_t columns = 1; columns <= plan->panels; columns++) {
             const int64_t tasks = (m + rows - 1) / rows * columns, rounds = (tasks + threads - 1) / threads;
