@@ -294,9 +294,10 @@ static void tall_task(void *arguments, int64_t index) {
             if (q == q0) next.a = (upcoming_rows){t.a + height * t.lda, t.lda, i1 - i0 - height, t.k, height};
             if (plan->streams) { /* the panel after this one, or the first again */
                 const int64_t after = q + 1 < q1 ? q + 1 : q0;
-                const int64_t floats = (panel_start(p->n, plan->panels, after + 1) - panel_start(p->n, plan->panels, after)) * t.k;
-                next.b = (upcoming_rows){plan->packed + packed_offset(plan, after) + k0 * width, 16, floats / 16, 16,
-                                         floats / 16 / tiles_ahead + 1};
+                const int64_t from = panel_start(p->n, plan->panels, after), to = panel_start(p->n, plan->panels, after + 1);
+                const int64_t width_after = ROUND_UP(to - from, LANES), lines = width_after * t.k / 16;
+                next.b = (upcoming_rows){plan->packed + packed_offset(plan, after) + k0 * width_after, 16, lines, 16,
+                                         lines / tiles_ahead + 1};
             }
             multiply_panel(i1 - i0, 0, &t, &next);
         }
