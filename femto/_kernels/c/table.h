@@ -3,6 +3,7 @@
 #include "vmath.h"
 #include "philox.h"
 #include "transpose.h"
+#include "tile.h"
 #include "matmul.h"
 #include "attention.h"
 #include "layer_norm.h"
