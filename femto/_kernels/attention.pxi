@@ -24,6 +24,8 @@ def attention_forward(object out, object row_max, object row_scale, object qkv, 
     cdef int status
     set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, WRITE)
     set_dropout(&p.dropout, dropout, seed, step, site)
+    if not 0 <= first_sequence < 2**40:
+        raise ValueError(f"first_sequence: expected from 0 to 2^40, got {first_sequence}")
     p.first_sequence = first_sequence
     arrays.check_overlap()
     with nogil:
@@ -39,6 +41,8 @@ def attention_backward(object d_qkv, object d_out, object out, object row_max, o
     cdef int status
     set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, READ)
     set_dropout(&p.dropout, dropout, seed, step, site)
+    if not 0 <= first_sequence < 2**40:
+        raise ValueError(f"first_sequence: expected from 0 to 2^40, got {first_sequence}")
     p.first_sequence = first_sequence
     p.d_out = arrays.matrix(d_out, b"d_out", batch * tokens, heads * head_size, READ, &p.ld_d_out)
     p.d_qkv = arrays.matrix(d_qkv, b"d_qkv", batch * tokens, 3 * heads * head_size, WRITE, &p.ld_d_qkv)

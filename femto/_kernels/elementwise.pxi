@@ -35,6 +35,8 @@ def dropout(object out, object x, object residual, int64_t columns, double proba
     cdef femto_dropout settings
     cdef int status
     set_dropout(&settings, probability, seed, step, site)
+    if not 0 <= first_row < 2**40:
+        raise ValueError(f"first_row: expected from 0 to 2^40, got {first_row}")
     cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     cdef int64_t count = arrays.views[0].len // 4
     if columns < 1 or count % columns:

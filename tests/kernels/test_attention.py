@@ -1,5 +1,8 @@
 """Attention forward, backward and one step at a time, against float64: head sizes, lengths, dropout; and rotary positions."""
 
+import ctypes
+import mmap
+
 import numpy as np
 import pytest
 
@@ -78,6 +81,23 @@ def test_micro_batches_draw_the_masks_of_the_whole(isa, rng):
         rows = slice(first * tokens, last * tokens)
         part, *_ = kernels.attention_forward(qkv[rows], heads, tokens, dropout=DROPOUT, first_sequence=first)
         np.testing.assert_array_equal(part, whole[rows])
+
+
+@pytest.mark.parametrize(("heads", "size"), [(1, 1), (1, 3), (2, 1), (7, 1), (1, 5), (1, 27)])
+def test_the_backward_pass_reads_nothing_beyond_its_arrays(isa, rng, heads, size):
+    """qkv ends where memory ends: the next page cannot be read."""
+    tokens, page = 20, mmap.PAGESIZE
+    count = tokens * 3 * heads * size
+    memory = mmap.mmap(-1, 16 * page)
+    base = np.frombuffer(memory, np.uint8)
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(base.ctypes.data + 15 * page), ctypes.c_size_t(page), 0) == 0
+    qkv = base[15 * page - 4 * count : 15 * page].view(np.float32).reshape(tokens, -1)
+    qkv[...] = rng.standard_normal(qkv.shape)
+    forward = kernels.attention_forward(qkv, heads, tokens)
+    d_out = np.ones((tokens, heads * size), np.float32)
+    expected = kernels.attention_backward(d_out, qkv.copy(), *forward, heads, tokens)
+    np.testing.assert_array_equal(kernels.attention_backward(d_out, qkv, *forward, heads, tokens), expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 16, 20, 24, 27, 36, 64])

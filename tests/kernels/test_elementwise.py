@@ -28,7 +28,10 @@ def test_exponential_beyond_its_range(isa):
 
 
 def test_gelu_and_its_derivative_within_the_stated_error(isa, threads):
-    x = np.concatenate([np.linspace(-12, 12, 300001), [1e-40, -1e-30, 0.0, 1e4, -1e4, 1e20, -1e20, 3e38]]).astype(np.float32)
+    extremes = [1e-40, -1e-30, 0.0, 1e4, -1e4, 1e20, -1e20, -1e30, 3e38, -3e38]
+    x = np.concatenate([np.linspace(-12, 12, 300001), extremes]).astype(np.float32)
+        np.float32
+    )
     out = kernels.gelu_forward(x)
     error = np.abs(out - reference.gelu(x))
     assert (error <= 5e-7 + np.maximum(x, 0) * EPSILON).all()
@@ -100,6 +103,12 @@ def test_dropout_masks_of_other_seeds_steps_sites_and_rows_differ(isa):
              for numbers in [(1, 0, 0), (2, 0, 0), (1 << 32, 0, 0), (1, 1, 0), (1, 0, 1)]]  # fmt: skip
     masks += [row.tobytes() for row in kernels.dropout(x, Dropout(0.5, 1))]
     assert len(set(masks)) == len(masks)
+
+
+@pytest.mark.parametrize("first_row", [-1, -3, 2**63 - 4])
+def test_dropout_refuses_a_first_row_out_of_range(first_row):
+    with pytest.raises(ValueError, match="first_row"):
+        kernels.dropout(np.ones((4, 5), np.float32), Dropout(0.5), first_row=first_row)
 
 
 def test_dropout_of_micro_batches_draws_the_mask_of_the_whole(isa, rng):

@@ -26,7 +26,7 @@ static void multiply_scratch(int64_t m, int64_t n, int64_t k, const float *a, in
 /* What a head needs: `lanes` are hs x padded T, tiles keys x queries. */
 typedef struct {
     int64_t padded_head, padded_tokens, ld_tile;
-    float *lanes[2], *tile[2], *d_out, *block, *dots;
+    float *lanes[2], *tile[2], *d_out, *queries, *block, *dots;
 } attention_scratch;
 
 static int attention_layout(attention_scratch *s, femto_attention_arguments *p, int backward) {
@@ -36,7 +36,7 @@ static int attention_layout(attention_scratch *s, femto_attention_arguments *p, 
     /* an odd number of cache lines, so that the rows of a tile do not share sets of the cache */
     s->ld_tile = backward ? (least(s->padded_tokens, QUERY_BLOCK) / 16 | 1) * 16 : QUERIES;
     const int64_t lanes = hs * s->padded_tokens, tile = s->padded_tokens * s->ld_tile, d_out = ROUND_UP(T * s->padded_head, 16);
-    float *memory = femto_scratch(FEMTO_SCRATCH_TASK, (backward ? 2 * (lanes + tile) + d_out : lanes + tile) + hs * QUERIES +
+    float *memory = femto_scratch(FEMTO_SCRATCH_TASK, (backward ? 2 * (lanes + tile + d_out) : lanes + tile) + hs * QUERIES +
                                                           s->padded_tokens);
     if (!memory) {
         __atomic_store_n(&p->failed, 1, __ATOMIC_RELAXED);
@@ -49,6 +49,7 @@ static int attention_layout(attention_scratch *s, femto_attention_arguments *p, 
     s->lanes[1] = s->tile[0] + tile;
     s->tile[1] = s->lanes[1] + lanes;
     s->d_out = s->tile[1] + tile;
+    s->queries = s->d_out + d_out;
     return 0;
 }
 
@@ -212,6 +213,14 @@ static void backward_head(const femto_attention_arguments *p, const attention_sc
         }
         s->dots[q] = lanes16_sum(sum) * score_scale(hs);
     }
+    const float *queries = qkv;
+    int64_t ld_queries = p->ld_qkv;
+    if (3 * d - h * hs < s->padded_head) {
+        queries = s->queries;
+        ld_queries = s->padded_head;
+        for (int64_t q = 0; q < T; q++)
+            for (int64_t c = 0; c < s->padded_head; c++) s->queries[q * s->padded_head + c] = c < hs ? qkv[q * p->ld_qkv + c] : 0.0f;
+    }
     attention_mask mask = mask_of(p, b, h);
     for (int64_t block = 0; block < T; block += QUERY_BLOCK) {
         const int64_t end = least(block + QUERY_BLOCK, T);
@@ -240,8 +249,8 @@ static void backward_head(const femto_attention_arguments *p, const attention_sc
         }
         for (int64_t k = 0; k < end; k += QUERIES) { /* queries before the block of these keys do not see them */
             const int64_t q = k > block ? k : block, count = least(QUERIES, end - k), at = k * s->ld_tile + q - block;
-            /* queries are read in place, whole vectors: what follows a head in its row is the next, or keys */
-            multiply_scratch(count, hs, end - q, s->tile[1] + at, s->ld_tile, 0, qkv + q * p->ld_qkv, p->ld_qkv,
+            /* queries are read in place, whole vectors, where what follows a head in its row is long enough */
+            multiply_scratch(count, hs, end - q, s->tile[1] + at, s->ld_tile, 0, queries + q * ld_queries, ld_queries,
                              d_qkv + d + k * p->ld_d_qkv, p->ld_d_qkv, k < block);
             multiply_scratch(count, hs, end - q, s->tile[0] + at, s->ld_tile, 0, s->d_out + q * s->padded_head, s->padded_head,
                              d_qkv + 2 * d + k * p->ld_d_qkv, p->ld_d_qkv, k < block);

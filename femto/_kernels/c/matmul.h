@@ -46,7 +46,7 @@ static void add_columns(float *sums, const float *b, int64_t ldb, int64_t rows, 
             int64_t k = 0;
             for (; k + 4 <= rows; k += 4)
                 for (int i = 0; i < 4; i++) sum[i] += v_load(b + (k + i) * ldb + j);
-            for (; k < rows; k++) sum[0] += v_load(b + k * ldb + j);
+            for (; k < rows; k++) sum[k % 4] += v_load(b + k * ldb + j);
         } else {
             for (int64_t k = 0; k < rows; k++) sum[k % 4] += v_load_partial(b + k * ldb + j, left);
         }

@@ -43,10 +43,10 @@ INLINE vf v_exp2(vf x) {
 /* gelu(x) = x s, and *derivative = s + x s (1 - s) 2 du/dx. Beyond |x| = 9 the sigmoid is 0 or 1 to the last bit.
  * One exponential gives both, so the forward pass keeps the derivative for the backward pass rather than x. */
 INLINE vf v_gelu(vf x, vf *derivative) {
-    const vf bounded = v_max(v_set(-9.0f), v_min(v_set(9.0f), x)), square = bounded * bounded;
+    const vf lowest = v_max(v_set(-9.0f), x), bounded = v_min(v_set(9.0f), lowest), square = bounded * bounded;
     const vf slope = v_fma(square, v_set(3.0f * GELU_SCALE * GELU_CUBIC), v_set(GELU_SCALE));
     const vf exponent = bounded * v_fma(square, v_set(-LOG2_E * GELU_SCALE * GELU_CUBIC), v_set(-LOG2_E * GELU_SCALE));
-    const vf s = v_set(1.0f) / (v_set(1.0f) + v_exp2(exponent)), value = x * s;
+    const vf s = v_set(1.0f) / (v_set(1.0f) + v_exp2(exponent)), value = lowest * s;
     *derivative = v_fma(value * (v_set(1.0f) - s), slope, s);
     return value;
 }
