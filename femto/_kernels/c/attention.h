@@ -3,7 +3,7 @@
  * Everything runs on transposed scores, rows of keys by lanes of queries: S^T = K Q^T, P^T = softmax over the keys <= query,
  * O^T = V^T P^T. So products work at full vector width for every head size, the softmax has no sums across lanes, and K and V
  * are read where they lie. Loops: head > block of 16 queries > keys that one of them may see. Sixteen on every instruction set,
- * one vector or several, with the diagonal block masked. Scores of a block stay in L1; scratch grows with T, not with T^2.
+ * one vector or several, with the diagonal block masked. Scores of a block stay in L1 up to about T=500; scratch grows with T, not with T^2.
  * The backward pass computes P^T again from the saved maximum and scale, for QUERY_BLOCK queries at a time (L2), because the
  * gradients of keys and values are sums over queries. Dropout acts on P; its mask is drawn again in the backward pass.
  */
@@ -93,8 +93,8 @@ INLINE void softmax_rows(float *scores, int64_t k0, int64_t k1, int64_t q0, cons
     }
 }
 
-/* Scores of a block become e^((score - maximum) / sqrt(hs)), masked; maximum and 1/sum of every query. Sums run over four virtual lanes of
- * keys, as in attention_decode. */
+/* Scores of a block become e^((score - maximum) / sqrt(hs)), masked; maximum and 1/sum of every query. Sums run over four
+ * virtual lanes of keys, as in attention_decode. */
 static void softmax_block(float *scores, int64_t keys, int64_t q0, float to_base_2, vf maximum[PIECES], vf scale[PIECES],
                           const attention_mask *mask) {
     vf highest[4][PIECES], sum[4][PIECES];

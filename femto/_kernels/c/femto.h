@@ -6,7 +6,7 @@
  * shapes.
  *
  * Determinism: every output element is computed by one thread, in an order that depends on shapes alone. Sums over a row use
- * 16 virtual lanes and one fixed tree on every instruction set, matrix products add in k order with FMA. So results are the
+ * virtual lanes (16, or 4) and one fixed tree on every instruction set, matrix products add in k order with FMA. So results are the
  * same to the bit for any number of threads, and across AVX2, AVX-512 and NEON. The baseline has no FMA and rounds otherwise.
  */
 #ifndef FEMTO_H
@@ -55,7 +55,7 @@ typedef struct {
     int64_t batch, tokens, heads, head_size;
     const float *qkv; int64_t ld_qkv;       /* (B*T, 3d): queries, keys, values, each H blocks of hs columns */
     float *out; int64_t ld_out;             /* (B*T, d) */
-    float *row_max, *row_scale;             /* (B, H, T): maximum of q.k and 1/sum of each row of probabilities, kept for the backward pass */
+    float *row_max, *row_scale;             /* (B, H, T): largest q.k and 1/sum of each query's row, for the backward pass */
     const float *d_out; int64_t ld_d_out;   /* backward only */
     float *d_qkv; int64_t ld_d_qkv;         /* backward only; overwritten */
     int64_t first_sequence;                 /* index in the whole batch of sequence 0, for the dropout counters */

@@ -9,7 +9,7 @@
  */
 #define K_BLOCK 384
 #define DEEP_K_BLOCK 256
-#define TALL_ROWS 80        /* of A in one task */
+#define TALL_ROWS 80        /* of A in one task; twice that where B does not stay in L2 */
 #define L2_FLOATS 262144    /* 1 MiB, which most cores have at least */
 
 /* Columns are cut into panels of at most MAX_VECTORS vectors, as even as can be. */
