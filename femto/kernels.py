@@ -222,8 +222,8 @@ def attention_forward(
     """Causal multi-head attention: softmax(Q K^T / sqrt(hs)) V for every head, keys no later than the query.
 
     qkv (B*T, 3d): queries, keys, values, each H blocks of hs columns. out (B*T, d). row_max and row_scale (B, H, T) are the
-    largest product q.k of each query and 1/sum of its row, kept for the backward pass; the T x T scores are never
-    stored as a whole. Queries and keys come rotated where positions are rotary. dropout acts on the probabilities; `first_sequence` places
+    largest product q.k of each query and 1/sum of its row, kept for the backward pass; the T x T scores are never stored as a
+    whole. Queries and keys come rotated where positions are rotary. dropout acts on the probabilities; `first_sequence` places
     sequence 0 in the whole batch, so that micro-batches draw the masks of the whole.
     """
     batch, head_size = _attention_shape(qkv, num_heads, tokens)
