@@ -25,7 +25,7 @@ from configurations import ROWS
 STEPS = {"10": 20, "1": 20, "22": 5, "36": 5, "19": 5, "34": 2, "14": 1}  # a turn: a second and more for the slowest
 WARMUP_STEPS = 2  # after those of the check
 SETTLE_SECONDS = 0.1  # before a turn: the threads of the one before spin for some milliseconds until they sleep
-TOLERANCES = {"losses": 1e-5, "gradient_norms": 1e-5, "parameter_norm": 1e-6}  # relative
+TOLERANCES = {"losses": 1e-5, "gradient_norms": 1e-4, "parameter_norm": 1e-6}  # relative
 MOST_IDLE_CPUS = 0.02  # that a waiting worker may use
 
 

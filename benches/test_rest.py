@@ -13,9 +13,14 @@ TEXT = simple_dummy2.generate()
 
 @pytest.mark.parametrize("kind", tokenizers.KINDS)
 def test_encode(benchmark, kind):
-    tokenizer = tokenizers.build(kind, TEXT)
+    learnt = kind == "bpe"
+    tokenizer = tokenizers.BpeTokenizer.from_text(TEXT, 256) if learnt else tokenizers.build(kind, TEXT)
     benchmark(tokenizer.encode, TEXT)
     benchmark.extra_info["megabytes_per_second"] = len(TEXT) / benchmark.stats.stats.median / 1e6
+
+
+def test_learn_a_vocabulary(benchmark):
+    benchmark.pedantic(tokenizers.BpeTokenizer.from_text, (TEXT, 256), rounds=3)
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ Layout, byte by byte: docs/checkpoint-format.md.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,26 +84,59 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str], *, optimizer: bool = True) -> Checkpoint:
     """Read and check a file; without `optimizer` its state, two thirds of the file, is left alone. Raises CheckpointError."""
+    with _opened(path) as file:
+        return _load(container.Reader(file, path), path, optimizer)
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
+    """The tokenizer of a model, or of a tokenizer file. Raises CheckpointError and TokenizerError."""
+    if not is_model(path):
+        return tokenizers.load(path)
+    with _opened(path) as file:
+        reader = container.Reader(file, path)
+        reader.refuse_unknown(SECTIONS)
+        return _tokenizer(reader, path)
+
+
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as models do. Raises CheckpointError if it cannot be read."""
+    with _opened(path, "the file") as file:
+        return file.read(len(container.MAGIC)) == container.MAGIC
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], what: str = "the model") -> Iterator[BinaryIO]:
     try:
         if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for ever
-            raise CheckpointError(f"{path}: cannot read the model: not a regular file")
+            raise CheckpointError(f"{path}: cannot read {what}: not a regular file")
         with open(path, "rb") as file:
-            return _load(container.Reader(file, path), path, optimizer)
+            yield file
     except OSError as error:
-        hint = "; `femto init` makes a new model" if isinstance(error, FileNotFoundError) else ""
-        raise CheckpointError(f"{path}: cannot read the model: {error.strerror}{hint}") from error
+        hint = "; `femto init` makes a new model" if isinstance(error, FileNotFoundError) and what == "the model" else ""
+        raise CheckpointError(f"{path}: cannot read {what}: {error.strerror}{hint}") from error
+
+
+def _parse(reader: container.Reader, path: str | os.PathLike[str], name: str) -> Any:
+    if reader.length(name) > MAX_JSON_BYTES:
+        raise CheckpointError(f"{path}: section {name} is larger than {MAX_JSON_BYTES >> 20} MiB")
+    try:
+        return json.loads(reader.read(name))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: section {name} is not JSON: {error}") from error
+
+
+def _tokenizer(reader: container.Reader, path: str | os.PathLike[str]) -> Tokenizer:
+    try:
+        return tokenizers.from_json(_parse(reader, path, "tokenizer"))
+    except TokenizerError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer: bool) -> Checkpoint:
     reader.refuse_unknown(SECTIONS)
 
     def parse(name: str) -> Any:
-        if reader.length(name) > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path}: section {name} is larger than {MAX_JSON_BYTES >> 20} MiB")
-        try:
-            return json.loads(reader.read(name))
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path}: section {name} is not JSON: {error}") from error
+        return _parse(reader, path, name)
 
     def floats(name: str) -> NDArray[np.float32]:
         if reader.length(name) % 4:
@@ -113,9 +148,9 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
         training_section = _fields(training_section, "config", "optimizer_step")
         config = records.from_json(ModelConfig, description["config"])
         training = records.from_json(TrainConfig, training_section["config"])
-        tokenizer = tokenizers.from_json(parse("tokenizer"))
-    except (ConfigError, TokenizerError) as error:
+    except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    tokenizer = _tokenizer(reader, path)
     if tokenizer.vocab_size != config.vocab_size:
         raise CheckpointError(f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
     if reader.length("parameters") != 4 * layout_size(config):  # before any memory is taken for them

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,26 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise DataError(f"{path}: cannot read the data set: {error.strerror}") from error
 
 
+def read_documents(path: str | os.PathLike[str]) -> list[bytes]:
+    """The bytes of a file, of standard input for `-`, or of every file below a folder, in the order of their paths.
+
+    In a folder, empty files are left out, and all that is hidden: names that begin with a dot. Raises DataError when something
+    cannot be read or there is nothing in it.
+    """
+    if not Path(path).is_dir():
+        documents = [read_bytes(path)]
+    else:
+        names: list[Path] = []
+        for folder, folders, files in os.walk(path):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            names += [Path(folder, name) for name in files if not name.startswith(".")]
+        documents = [read_bytes(name) for name in sorted(names) if name.is_file()]
+    documents = [document for document in documents if document]
+    if not documents:
+        raise DataError(f"{path}: the data set is empty")
+    return documents
+
+
 def read_text(path: str | os.PathLike[str]) -> str:
     """A UTF-8 file as text. Raises DataError that names the first byte that is not UTF-8."""
     content = read_bytes(path)
@@ -53,19 +74,25 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def load_dataset(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Dataset:
-    """Read and encode a file. Raises DataError when it cannot be read or is empty."""
-    content = read_bytes(path)
-    if not content:
-        raise DataError(f"{path}: the data set is empty")
-    return from_text(str(path), content, tokenizer)
+    """Read and encode a file, or all files of a folder one after another. Raises DataError as `read_documents` does."""
+    return from_documents(str(path), read_documents(path), tokenizer)
 
 
 def from_text(name: str, text: str | bytes, tokenizer: Tokenizer) -> Dataset:
     """A text in memory as a data set."""
-    content = text.encode() if isinstance(text, str) else text
-    ids = tokenizer.encode(content)
+    return from_documents(name, [text.encode() if isinstance(text, str) else text], tokenizer)
+
+
+def from_documents(name: str, documents: Sequence[bytes], tokenizer: Tokenizer) -> Dataset:
+    """Documents in memory as a data set, one after another; none is encoded together with its neighbours."""
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(document)
+    ids = [tokenizer.encode(document) for document in documents]
+    together = ids[0] if len(ids) == 1 else np.concatenate(ids)
     name = name.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes, a history is UTF-8
-    return Dataset(name, hashlib.sha256(content).hexdigest(), len(content), ids, tokenizer.count_unknown(ids))
+    num_bytes = sum(map(len, documents))
+    return Dataset(name, digest.hexdigest(), num_bytes, together, tokenizer.count_unknown(together))
 
 
 def split(ids: Ids, validation_split: float, name: str = "the data set") -> tuple[Ids, Ids]:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import re
 import signal
 import subprocess
@@ -199,6 +200,62 @@ def test_init_replaces_a_model_only_when_forced(model):
 def test_reserved_tokens_widen_the_vocabulary(folder):
     run("init", *SMALL, "--reserve-tokens", 5)
     assert run_json("info")["hyperparameters"]["vocab_size"] == 106
+
+
+def test_a_vocabulary_from_text_to_a_renamed_token_of_a_trained_model(folder):
+    lines = ["fn main() {", "    let x = 5;", "    return a == 7;", "}", "", "fn other(a: u32) -> bool {"]
+    text = "\n".join(random.Random(0).choices(lines, k=400))
+    Path("code").mkdir()
+    Path("code/a.rs").write_text(text)
+    Path("code/b.rs").write_text(text[::-1])
+    Path("code/.hidden").write_text("äöü" * 100)
+    learnt = run("train-bpe", "--dataset", "code", "--vocab-size", 60, "--reserve-tokens", 2)
+    assert learnt.stdout.startswith("tokenizer.json: 62 tokens, 2 of them reserved; ")
+    assert 'New token: " " + " " = "  ", appears' in learnt.stderr
+    assert re.search(r"Removed \d+ tokens: .*\nVocab-size: 60 tokens\n$", learnt.stderr)
+    before = Path("tokenizer.json").read_bytes()
+    report = run_json("train-bpe", "--dataset", "code", "--vocab-size", 60, "--reserve-tokens", 2, "--quiet")
+    assert Path("tokenizer.json").read_bytes() == before
+    assert (report["documents"], report["vocab_size"], report["unknown_share"]) == (2, 62, 0.0)
+
+    counted = json.loads(run("count-tokens", "--dataset", "code").stdout)
+    assert [entry["rank"] for entry in counted] == list(range(62))
+    assert [entry["count"] for entry in counted] == sorted((entry["count"] for entry in counted), reverse=True)
+    assert sum(entry["count"] for entry in counted) == report["tokens"]
+    assert sum(entry["count"] * len(entry["token"]) for entry in counted) == 2 * len(text)
+
+    run("init", *SMALL[:-2], "--tokenizer", "bpe")
+    run("train", "--dataset", "code", "--steps", 2, "--quiet")
+    assert run("dump-tokenizer").stdout.encode() == before
+    renamed = run("rename-token", "<|end|>", "--token-id", 61)
+    assert renamed.stdout == "model.dat: token 61 is '<|end|>' now; 1 reserved tokens are left\n"
+    assert run_json("rename-token", "return")["token_id"] == 60
+    assert "no reserved token left" in run("rename-token", "more", status=1).stderr
+    assert "rename-token 61" in run("info").stdout
+    shown = json.loads(run("count-tokens", "--model", "model.dat", "--dataset", "code/a.rs").stdout)
+    assert {entry["token"]: entry["count"] for entry in shown}["return"] > 0
+
+    run("rename-token", "<|end|>", "--model", "tokenizer.json")
+    assert json.loads(Path("tokenizer.json").read_bytes())["tokens"][60] == "<|end|>"
+    made = run_json("init-with", "--parent", "model.dat", "--child", "child.dat", "--num-tokens", 12)
+    assert made["config"]["num_tokens"] == 12
+    run("train", "--model", "child.dat", "--dataset", "code", "--steps", 2, "--quiet")
+    assert "init-with the layers of a model after 2 steps" in run("info", "--model", "child.dat").stdout
+    assert run("init-with", "--parent", "model.dat", "--child", "child.dat", status=1).stderr.startswith(
+        "Error: child.dat exists"
+    )
+    exported = json.loads(run("dump-tokenizer", "--format", "huggingface").stdout)
+    assert exported["model"]["vocab"]["return"] == 60
+
+
+def test_unknown_characters_are_reported_by_every_command_that_reads_text(folder):
+    Path("plain.txt").write_text("".join(random.Random(0).choices(["abc", "abd ", "ca", "d"], k=900)))
+    Path("other.txt").write_text("abc" * 33 + "é")
+    run("train-bpe", "--dataset", "plain.txt", "--vocab-size", 24, "--quiet")
+    run("init", *SMALL[:-2], "--tokenizer", "bpe")
+    for command in (["train", "--steps", 1, "--quiet"], ["evaluate"], ["count-tokens"]):
+        assert re.search(r"\d\.\d\d% of other.txt is <unk>", run(*command, "--dataset", "other.txt").stderr)
+        assert "<unk>" not in run(*command, "--dataset", "plain.txt").stderr
 
 
 def test_reset_optimizer_starts_the_schedule_anew(model):

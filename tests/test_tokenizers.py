@@ -420,7 +420,7 @@ def test_reserved_tokens_elsewhere_or_misspelt_are_refused(tokenizer: Tokenizer)
         (b"\xff{}", "not UTF-8 at byte 0"),
         (b"[" * 100_000, "not JSON"),
         (b'{"version": ' + b"9" * 5000 + b"}", "not JSON|format"),
-        (b"null", "object, not null"),
+        (b"null", "object or list, not null"),
         (b'{"unk": 1, "unk": 2}', '"unk" is there more than once'),
     ],
 )

@@ -1,27 +1,33 @@
-"""`femto init`: a new model."""
+"""`femto init` and `femto init-with`: a new model, from nothing or from another."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from femto.commands import main
-from femto.commands.options import json_option, model_option, print_json, shape_options
+from femto.commands.options import case_option, json_option, model_option, print_json, shape_options, tokenizer_data_option
+
+if TYPE_CHECKING:
+    from femto.config import ModelConfig
+    from femto.tokenizers import Tokenizer
 
 PRESETS = ("modern", "reference")
+TOKENIZERS = ("ascii", "byte", "char", "bpe")
 ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", "num_heads")
 
 
 @main.command("init")
 @model_option
 @click.option("--preset", default="modern", show_default=True, type=click.Choice(PRESETS), help="Default choices.")
-@click.option("--tokenizer", default="ascii", show_default=True, type=click.Choice(["ascii", "byte", "char"]), help="Kind.")
+@click.option("--tokenizer", default="ascii", show_default=True, type=click.Choice(TOKENIZERS), help="Kind.")
 @click.option(
     "--tokenizer-data",
     type=click.Path(),
-    help="Text whose characters a char tokenizer knows. [default: dataset.txt]",
+    help="bpe: the tokenizer's file, as train-bpe and dump-tokenizer write it, or a JSON list of tokens. char: the text whose "
+    "characters to know. [default: tokenizer.json, dataset.txt]",
 )
 @click.option("--reserve-tokens", default=0, show_default=True, help="Placeholders for tokens to come.")
-@click.option("--case-sensitive/--case-insensitive", default=True, show_default=True)
+@case_option
 @click.option(
     "--positional-encoding",
     type=click.Choice(["none", "absolute", "learned", "rotary"]),
@@ -57,7 +63,7 @@ def _init(
     tokenizer: str,
     tokenizer_data: str | None,
     reserve_tokens: int,
-    case_sensitive: bool,
+    case_sensitive: bool | None,
     positional_encoding: str | None,
     block: str | None,
     initializer: str | None,
@@ -67,15 +73,10 @@ def _init(
     as_json: bool,
     **shape: Any,
 ) -> None:
-    from femto import checkpoint, config, data, random_numbers, tokenizers
+    from femto import checkpoint, config, random_numbers
 
     checkpoint.check_target(model, replace=force)
-    text = None
-    if tokenizer == "char":
-        text = data.read_text(tokenizer_data or "dataset.txt")
-    elif tokenizer_data is not None:
-        raise click.UsageError(f"--tokenizer-data is for char tokenizers; {tokenizer} needs none")
-    made = tokenizers.build(tokenizer, text, case_sensitive, reserve_tokens)
+    made = _tokenizer(tokenizer, tokenizer_data, case_sensitive, reserve_tokens)
     chosen = config.PRESETS[preset]
     changes: dict[str, Any] = {
         "positional_encoding": positional_encoding,
@@ -88,15 +89,61 @@ def _init(
         seed = random_numbers.fresh_seed()
     training = config.updated(chosen.training, {"seed": seed})
     checkpoint.save(checkpoint.create(model_config, made, training, preset), model)
-    if as_json:
-        print_json(
-            {
-                "model": model,
-                "preset": preset,
-                "seed": seed,
-                "num_parameters": model_config.num_parameters,
-                "config": config.to_json(model_config),
-            }
+    _report(model, model_config, seed, as_json, preset=preset)
+
+
+def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None, reserve_tokens: int) -> "Tokenizer":
+    from femto import data, tokenizers
+
+    if kind != "bpe":
+        if path is not None and kind != "char":
+            raise click.UsageError(f"--tokenizer-data is for char and bpe tokenizers; {kind} needs none")
+        text = data.read_text(path or "dataset.txt") if kind == "char" else None
+        return tokenizers.build(kind, text, case_sensitive is not False, reserve_tokens)
+    path = path or "tokenizer.json"
+    loaded = tokenizers.load(path)
+    if case_sensitive not in (None, loaded.case_sensitive):
+        case = "sensitive" if loaded.case_sensitive else "insensitive"
+        raise click.UsageError(f"{path} is case {case}, and stays so; train-bpe decides that")
+    if reserve_tokens and loaded.num_reserved:  # the log's experiment 32 had twice as many as its author wanted
+        raise click.UsageError(
+            f"{path} has {loaded.num_reserved} reserved tokens already; give --reserve-tokens to train-bpe only"
         )
+    return loaded.with_reserved(reserve_tokens)
+
+
+def _report(model: str, shape: "ModelConfig", seed: int, as_json: bool, **more: str) -> None:
+    from femto import config
+
+    if as_json:
+        count = shape.num_parameters
+        print_json({"model": model, **more, "seed": seed, "num_parameters": count, "config": config.to_json(shape)})
     else:
-        click.echo(f"{model}: {model_config.num_parameters:,} parameters, {made.vocab_size} tokens, seed {seed}")
+        click.echo(f"{model}: {shape.num_parameters:,} parameters, {shape.vocab_size} tokens, seed {seed}")
+
+
+@main.command()
+@click.option("--parent", default="parent.dat", show_default=True, type=click.Path(), help="Model to take the layers from.")
+@click.option("--child", default="model.dat", show_default=True, type=click.Path(), help="File of the new model.")
+@tokenizer_data_option
+@click.option("--num-tokens", type=int, help="Context in tokens (T). [default: the parent's]")
+@click.option("--seed", type=click.IntRange(0), help="Of the new tensors, and of training. [default: random]")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@json_option
+def init_with(
+    parent: str, child: str, tokenizer_data: str, num_tokens: int | None, seed: int | None, force: bool, as_json: bool
+) -> None:
+    """Make a new model for another vocabulary from the layers of a trained one.
+
+    All tensors are the parent's but token_embedding, head_map_weights and head_map_bias, which depend on the vocabulary.
+    """
+    from femto import checkpoint, growth, random_numbers, tokenizers
+
+    checkpoint.check_target(child, replace=force)
+    loaded = checkpoint.load(parent, optimizer=False)
+    made = tokenizers.load(tokenizer_data)
+    if seed is None:
+        seed = random_numbers.fresh_seed()
+    grown = growth.init_with(loaded, made, num_tokens, seed)
+    checkpoint.save(grown, child)
+    _report(child, grown.model.config, seed, as_json, parent=parent)

@@ -108,12 +108,19 @@ def info(model: str, as_json: bool) -> None:
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")
     click.echo("history:")
     for entry in history.entries:
-        if entry["kind"] == "init":
-            click.echo(f"  {entry['time']}  init, preset {entry.get('preset')}, seed {entry.get('seed')}")
-        elif entry["kind"] == "session":
-            click.echo(f"  {entry['time']}  {session_line(entry, history.losses)}")
-        else:
-            click.echo(f"  {entry['time']}  {entry['kind']}")
+        click.echo(f"  {entry['time']}  {entry_line(entry, history.losses)}")
+
+
+def entry_line(entry: dict[str, Any], losses: "NDArray[np.float32]") -> str:
+    """One entry of a history for people."""
+    kind = entry["kind"]
+    if kind == "init":
+        return f"init, preset {entry.get('preset')}, seed {entry.get('seed')}"
+    if kind == "init-with":
+        return f"init-with the layers of a model after {entry.get('parent_steps')} steps, seed {entry.get('seed')}"
+    if kind == "rename-token":
+        return f"rename-token {entry.get('token_id')}, {entry.get('before')!r} is {entry.get('after')!r} now"
+    return session_line(entry, losses) if kind == "session" else kind
 
 
 def session_line(entry: dict[str, Any], losses: "NDArray[np.float32]") -> str:

@@ -18,6 +18,12 @@ dataset_option = click.option(
     help="Text to read; - reads standard input.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+tokenizer_data_option = click.option(
+    "--tokenizer-data", default="tokenizer.json", show_default=True, type=click.Path(), help="File of the tokenizer."
+)
+case_option = click.option(
+    "--case-sensitive/--case-insensitive", default=None, help="Insensitive: all text is lower-cased. [default: sensitive]"
+)
 
 
 def set_threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:

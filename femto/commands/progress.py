@@ -14,6 +14,8 @@ import click
 from femto.commands.options import finite
 from femto.errors import DataError
 from femto.session import Event, Saved, Validation
+from femto.tokenizers import Drop, Merge
+from femto.tokenizers.bpe_training import expected_merges
 from femto.training import Step
 
 SMOOTHING = 20.0  # steps that the shown loss and speed are averaged over
@@ -73,6 +75,44 @@ class Progress:
             self.last_line = now
             left = _duration((self.total - self.done) * self.seconds)
             self.say(f"step {step.step}  loss {self.loss:.4f}  {speed:,.0f} tokens/s  {left} left")
+
+
+class VocabularyProgress:
+    """Shows on standard error each token that is learnt and those that are dropped, above a bar on a terminal."""
+
+    def __init__(self, vocab_size: int, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar: Any = None
+        if not quiet and sys.stderr.isatty():
+            self.bar = click.progressbar(length=expected_merges(vocab_size), file=sys.stderr, show_pos=True)
+
+    def __enter__(self) -> "VocabularyProgress":
+        if self.bar is not None:
+            self.bar.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.__exit__(*error)
+
+    def show(self, event: Merge | Drop) -> None:
+        if self.quiet:
+            return
+        if self.bar is not None:
+            click.echo("\r\033[K", err=True, nl=False)
+        if isinstance(event, Merge):
+            left, right, token = map(shown_token, (event.left, event.right, event.left + event.right))
+            click.echo(f"New token: {left} + {right} = {token}, appears {event.count} times", err=True)
+        else:
+            click.echo(f"Removed {len(event.tokens)} tokens: {', '.join(map(shown_token, event.tokens))}", err=True)
+            click.echo(f"Vocab-size: {event.vocab_size} tokens", err=True)
+        if self.bar is not None:
+            self.bar.update(isinstance(event, Merge))
+
+
+def shown_token(token: bytes) -> str:
+    """A token for people, in quotes and on one line."""
+    return json.dumps(token.decode("utf-8", "backslashreplace"), ensure_ascii=False)
 
 
 class Metrics:

@@ -7,28 +7,38 @@
 'hell'
 
 One kind a file. A new kind is a subclass of Tokenizer with a ``kind`` name, a line in ``files.KINDS``, and, if it can
-be made from a text without options, a line in ``_build``.
+be made from a text without options, a line in ``_build``. `BpeTokenizer.from_documents` learns a vocabulary.
 """
 
 from femto.errors import TokenizerError
 from femto.tokenizers.ascii import AsciiTokenizer
 from femto.tokenizers.base import Tokenizer
+from femto.tokenizers.bpe import BpeTokenizer
+from femto.tokenizers.bpe_training import Drop
 from femto.tokenizers.byte import ByteTokenizer
 from femto.tokenizers.char import CharTokenizer
-from femto.tokenizers.files import KINDS, from_json, load, save
+from femto.tokenizers.files import KINDS, check_target, from_json, load, save, to_text
+from femto.tokenizers.huggingface import to_huggingface
+from femto.tokenizers.pairs import Merge
 from femto.tokenizers.stream import StreamDecoder
 
 __all__ = [
     "KINDS",
     "AsciiTokenizer",
+    "BpeTokenizer",
     "ByteTokenizer",
     "CharTokenizer",
+    "Drop",
+    "Merge",
     "StreamDecoder",
     "Tokenizer",
     "build",
+    "check_target",
     "from_json",
     "load",
     "save",
+    "to_huggingface",
+    "to_text",
 ]
 
 
@@ -50,6 +60,8 @@ def _build(kind: str, data: str | None, case_sensitive: bool) -> Tokenizer:
         return AsciiTokenizer.standard(case_sensitive)
     if kind == "byte":
         return ByteTokenizer.standard(case_sensitive)
+    if kind == "bpe":
+        raise TokenizerError("a bpe tokenizer is learnt from data: `femto train-bpe`, or BpeTokenizer.from_text")
     if kind == "char":
         if data is None:
             raise TokenizerError("a char tokenizer needs data: the text whose characters it must cover")

@@ -67,7 +67,7 @@ class Tokenizer:
     @property
     def num_reserved(self) -> int:
         """The number of reserved tokens; in the kinds they are the last ones."""
-        return len(self.tokens) - len(self._ordinary_ids) - (self.unk_id is not None)
+        return len(self.tokens) - len(self.ordinary_ids) - (self.unk_id is not None)
 
     def with_reserved(self, count: int) -> "Tokenizer":
         """This tokenizer with count reserved tokens after all others, always the same ones.
@@ -134,8 +134,12 @@ class Tokenizer:
             "kind": self.kind,
             "case_sensitive": self.case_sensitive,
             "unk": self.unk_id,
-            "tokens": [_readable(token) for token in self.tokens],
+            "tokens": self.readable_tokens(),
         }
+
+    def readable_tokens(self) -> list[str | list[int]]:
+        """Each token as a string if it is valid UTF-8, else as a list of its bytes."""
+        return [_readable(token) for token in self.tokens]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self._identity() == other._identity()
@@ -153,14 +157,7 @@ class Tokenizer:
 
     def _utf8_pieces(self, text: str | bytes) -> Iterator[bytes]:
         """The bytes to match, after lower-casing; together they are the text, and no piece splits a valid character."""
-        errors = "surrogatepass"
-        if isinstance(text, bytes):
-            if self.case_sensitive:
-                yield text
-                return
-            text, errors = text.decode("utf-8", "surrogateescape"), "surrogateescape"
-        for piece in text_pieces(text, lower=not self.case_sensitive):
-            yield piece.encode("utf-8", errors)
+        return utf8_pieces(text, self.case_sensitive)
 
     def _join(self, ids: NDArray[np.integer]) -> bytes:
         """The bytes of at most PIECE valid ids."""
@@ -169,14 +166,14 @@ class Tokenizer:
     # The rest.
 
     @cached_property
-    def _ordinary_ids(self) -> list[int]:
+    def ordinary_ids(self) -> list[int]:
         """The ids that :meth:`encode` may match: all but ``<unk>`` and the reserved ones."""
         return [index for index, token in enumerate(self.tokens) if index != self.unk_id and not is_reserved(token)]
 
     @cached_property
     def _longest_match(self) -> LongestMatch:
         unknown = -1 if self.unk_id is None else self.unk_id  # -1 is never used: without <unk>, every byte is a token
-        return LongestMatch(self.tokens, self._ordinary_ids, unknown)
+        return LongestMatch(self.tokens, self.ordinary_ids, unknown)
 
     def _identity(self) -> tuple[object, ...]:
         return self.kind, self.case_sensitive, self.unk_id, self.tokens
@@ -216,6 +213,19 @@ class Tokenizer:
             raise TokenizerError(f"unk is {'null' if self.unk_id is None else self.unk_id}, but {where} '<unk>'")
         if self.unk_id is None and len({token for token in self.tokens if len(token) == 1}) < 256:
             raise TokenizerError("unk is missing: '<unk>' is needed unless each of the 256 bytes is a token")
+
+
+def utf8_pieces(text: str | bytes, case_sensitive: bool) -> Iterator[bytes]:
+    """Text as UTF-8, lower-cased unless case sensitive, in pieces that split no valid character; bytes that are not
+    UTF-8 stay as they are."""
+    errors = "surrogatepass"
+    if isinstance(text, bytes):
+        if case_sensitive:
+            yield text
+            return
+        text, errors = text.decode("utf-8", "surrogateescape"), "surrogateescape"
+    for piece in text_pieces(text, lower=not case_sensitive):
+        yield piece.encode("utf-8", errors)
 
 
 def text_pieces(text: str, lower: bool) -> Iterator[str]:

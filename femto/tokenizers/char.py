@@ -60,7 +60,7 @@ class CharTokenizer(Tokenizer):
     @cached_property
     def _point_to_id(self) -> NDArray[np.int32]:
         """Shape (highest code point + 2,): the id of each code point; the last entry stands for all that are higher."""
-        points = {ord(self.tokens[index].decode()): index for index in self._ordinary_ids}
+        points = {ord(self.tokens[index].decode()): index for index in self.ordinary_ids}
         table = np.full(max(points, default=-1) + 2, self.unk_id, dtype=np.int32)
         table[list(points)] = list(points.values())
         return table

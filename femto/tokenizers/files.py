@@ -15,29 +15,39 @@
 
 The place of a token is its id. A token that is not valid UTF-8 is a list of its bytes, such as ``[226, 130]``.
 Reserved tokens, ``<|reserved_token_`` with 32 hexadecimal digits and ``|>``, may follow all others.
+
+Two more forms are read, never written, both of kind ``bpe``: the list of tokens alone, case sensitive; and the form of the
+log's program, ``{"unit": "Char", "case_sensitive": true, "unk": 1, "tokens": {"1": [60, 117, 110, 107, 62], "0": [97]}}``.
 """
 
 import json
 import os
 
 from femto.errors import TokenizerError
-from femto.files import write_atomically
+from femto.files import check_writable, write_atomically
 from femto.tokenizers.ascii import AsciiTokenizer
-from femto.tokenizers.base import MAX_TOKENS, Tokenizer
+from femto.tokenizers.base import MAX_TOKENS, UNKNOWN, Tokenizer
+from femto.tokenizers.bpe import BpeTokenizer
 from femto.tokenizers.byte import ByteTokenizer
 from femto.tokenizers.char import CharTokenizer
 
-KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (AsciiTokenizer, ByteTokenizer, CharTokenizer)}
+KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (AsciiTokenizer, ByteTokenizer, CharTokenizer, BpeTokenizer)}
 
 _VERSION = 1
 _FIELDS = ("format", "version", "kind", "case_sensitive", "unk", "tokens")
+_LOG_FIELDS = ("unit", "case_sensitive", "unk", "tokens")
 _MAX_FILE_BYTES = 512 << 20  # more than the largest vocabulary needs; stops at a data set given by mistake
 
 
 def from_json(document: object) -> Tokenizer:
-    """The tokenizer that ``Tokenizer.to_json`` described. Raises TokenizerError, one line naming the field or token."""
+    """The tokenizer of a file's JSON, in any of the three forms. Raises TokenizerError, one line naming the field or token."""
+    if isinstance(document, list):
+        tokens = _tokens(document, "the list")
+        return BpeTokenizer(tokens, tokens.index(UNKNOWN) if UNKNOWN in tokens else None)
     if not isinstance(document, dict):
-        raise TokenizerError(f"a tokenizer must be a JSON object, not {_json_type(document)}")
+        raise TokenizerError(f"a tokenizer must be a JSON object or list, not {_json_type(document)}")
+    if "unit" in document and "format" not in document:
+        return _from_log(document)
     if document.get("format") != "femto-tokenizer":
         raise TokenizerError("not a tokenizer: field 'format' must be 'femto-tokenizer'")
     version = document.get("version")
@@ -45,24 +55,58 @@ def from_json(document: object) -> Tokenizer:
         raise TokenizerError(f"field 'version' must be a positive integer, not {_brief(version)}")
     if version > _VERSION:
         raise TokenizerError(f"version {_brief(version)} of the tokenizer format is newer than this femto understands")
-    for field in _FIELDS:
+    kind, case_sensitive, unk_id, listed = _values(document, _FIELDS)[2:]
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise TokenizerError(f"field 'kind' must be one of {', '.join(KINDS)}, not {_brief(kind)}")
+    if not isinstance(listed, list):
+        raise TokenizerError(f"field 'tokens' must be a list, not {_json_type(listed)}")
+    tokens = _tokens(listed, "field 'tokens'")
+    return KINDS[kind](tokens, _unknown_id(unk_id, len(tokens)), _case_sensitive(case_sensitive))
+
+
+def _from_log(document: dict[str, object]) -> Tokenizer:
+    """The log's program wrote a map of ids to lists of bytes, in no order."""
+    unit, case_sensitive, unk_id, by_id = _values(document, _LOG_FIELDS)
+    if unit not in ("Char", "Byte"):
+        raise TokenizerError(f"field 'unit' must be 'Char' or 'Byte', not {_brief(unit)}")
+    if not isinstance(by_id, dict):
+        raise TokenizerError(f"field 'tokens' must be an object beside 'unit', not {_json_type(by_id)}")
+    names = [str(index) for index in range(len(by_id))]
+    for name, found in zip(names, sorted(by_id, key=lambda name: (len(name), name)), strict=True):
+        if found != name:
+            raise TokenizerError(
+                f"token {name} is missing: {len(names)} ids must be 0 to {len(names) - 1}; there is {_brief(found)}"
+            )
+    tokens = _tokens([by_id[name] for name in names], "field 'tokens'")
+    return BpeTokenizer(tokens, _unknown_id(unk_id, len(tokens)), _case_sensitive(case_sensitive))
+
+
+def _values(document: dict[str, object], fields: tuple[str, ...]) -> tuple[object, ...]:
+    for field in fields:
         if field not in document:
             raise TokenizerError(f"field '{field}' is missing")
     for field in document:
-        if field not in _FIELDS:
-            raise TokenizerError(f"field {_brief(field)} is not known; the fields are {', '.join(_FIELDS)}")
-    kind, case_sensitive, unk_id, tokens = (document[field] for field in _FIELDS[2:])
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise TokenizerError(f"field 'kind' must be one of {', '.join(KINDS)}, not {_brief(kind)}")
-    if not isinstance(case_sensitive, bool):
-        raise TokenizerError(f"field 'case_sensitive' must be true or false, not {_brief(case_sensitive)}")
-    if not isinstance(tokens, list):
-        raise TokenizerError(f"field 'tokens' must be a list, not {_json_type(tokens)}")
-    if not 1 <= len(tokens) <= MAX_TOKENS:
-        raise TokenizerError(f"field 'tokens' has {len(tokens)} tokens; a vocabulary has 1 to {MAX_TOKENS}")
-    if unk_id is not None and (type(unk_id) is not int or not 0 <= unk_id < len(tokens)):
-        raise TokenizerError(f"field 'unk' must be the id of a token or null, not {_brief(unk_id)}")
-    return KINDS[kind]([_token(index, token) for index, token in enumerate(tokens)], unk_id, case_sensitive)
+        if field not in fields:
+            raise TokenizerError(f"field {_brief(field)} is not known; the fields are {', '.join(fields)}")
+    return tuple(document[field] for field in fields)
+
+
+def _case_sensitive(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TokenizerError(f"field 'case_sensitive' must be true or false, not {_brief(value)}")
+    return value
+
+
+def _unknown_id(value: object, vocab_size: int) -> int | None:
+    if value is not None and not (type(value) is int and 0 <= value < vocab_size):
+        raise TokenizerError(f"field 'unk' must be the id of a token or null, not {_brief(value)}")
+    return value
+
+
+def _tokens(values: list[object], what: str) -> list[bytes]:
+    if not 1 <= len(values) <= MAX_TOKENS:
+        raise TokenizerError(f"{what} has {len(values)} tokens; a vocabulary has 1 to {MAX_TOKENS}")
+    return [_token(index, value) for index, value in enumerate(values)]
 
 
 def load(path: str | os.PathLike[str]) -> Tokenizer:
@@ -90,16 +134,33 @@ def save(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
     A failure leaves the file that was there.
     Raises TokenizerError if it cannot be written.
     """
+    try:
+        write_atomically(path, [to_text(tokenizer).encode()])
+    except OSError as error:
+        raise TokenizerError(f"{path}: cannot write: {error.strerror}") from error
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Raise TokenizerError, before any work is done, if `save` could not write there or would replace what is no tokenizer."""
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise TokenizerError(f"{path}: cannot write: {error.strerror}") from error
+    if os.path.exists(path):
+        try:
+            load(path)
+        except TokenizerError as error:
+            raise TokenizerError(f"{path} is there and is no tokenizer; choose another file ({error})") from error
+
+
+def to_text(tokenizer: Tokenizer) -> str:
+    """What `save` writes."""
     document = tokenizer.to_json()
     tokens = document.pop("tokens")
     assert isinstance(tokens, list)
     fields = "".join(f"  {json.dumps(field)}: {json.dumps(value)},\n" for field, value in document.items())
     lines = ",\n".join(f"    {_one_line(token)}" for token in tokens)
-    text = f'{{\n{fields}  "tokens": [\n{lines}\n  ]\n}}\n'
-    try:
-        write_atomically(path, [text.encode()])
-    except OSError as error:
-        raise TokenizerError(f"{path}: cannot write: {error.strerror}") from error
+    return f'{{\n{fields}  "tokens": [\n{lines}\n  ]\n}}\n'
 
 
 def _token(index: int, value: object) -> bytes:

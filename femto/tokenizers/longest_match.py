@@ -1,11 +1,24 @@
-"""Greedy longest match, for any vocabulary."""
+"""Greedy longest match, for any vocabulary: of all tokens that begin the rest of the text, take the longest.
+
+Short texts are encoded token after token, by bisection. In long ones thousands of walks begin at even distances and go on at
+once (`match_table.py`), all but the first at a guess: where the walk before it arrives elsewhere, bisection goes on until it
+meets this one, mostly after a token or two.
+"""
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from femto.tokenizers.match_table import MatchTable
+
+BLOCK = 1 << 22  # bytes that the walks cover at a time
+MOST_WALKS = 4096
+WALK_BYTES = 256  # at least: shorter walks would spend more on agreeing than they gain
+MOST_TOKEN_BYTES = 1 << 22  # of all tokens together: with more, bisection does it all
 
 
 class LongestMatch:
@@ -15,7 +28,7 @@ class LongestMatch:
     [1, 0, 2]
     """
 
-    def __init__(self, tokens: Sequence[bytes], ids: Iterable[int], unknown: int) -> None:
+    def __init__(self, tokens: Sequence[bytes], ids: Sequence[int], unknown: int) -> None:
         """tokens: the bytes of each id. ids: those that may match. unknown: the id of a byte that begins no token."""
         self._unknown = unknown
         self._ids = sorted(ids, key=tokens.__getitem__)
@@ -30,22 +43,61 @@ class LongestMatch:
             open_prefixes.append(place)
 
     def encode(self, data: bytes) -> NDArray[np.int32]:
-        """The ids of data, shape (N,), N at most its length.
+        """The ids of data, shape (N,), N at most its length."""
+        found, position = array("i"), 0
+        table = self.table if len(data) >= 16 * WALK_BYTES else None
+        while position < len(data):
+            if table is None:
+                index, position = self.match(data, position)
+                found.append(index)
+            else:
+                ids, position = self._encode_block(data, position, table)
+                found.frombytes(ids.data.cast("B"))
+        return np.frombuffer(found, dtype=np.int32)
+
+    def match(self, data: bytes, position: int) -> tuple[int, int]:
+        """The token at a position, and the position after it.
 
         Of the tokens in byte order, take the last that does not come after the rest of the data. A token that begins
         the rest comes before both, so it is that token or one of its prefixes: follow those, longest first.
         """
-        ordered, ids, prefixes, longest = self._tokens, self._ids, self._prefixes, self._longest
-        found = array("i")
+        place = bisect_right(self._tokens, data[position : position + self._longest]) - 1
+        while place >= 0 and not data.startswith(self._tokens[place], position):
+            place = self._prefixes[place]
+        if place < 0:
+            return self._unknown, position + 1
+        return self._ids[place], position + len(self._tokens[place])
+
+    def shorter(self) -> NDArray[np.int32]:
+        """For each id up to the largest, the token that matches where that one does not: its longest prefix, or the unknown."""
+        found = np.full(max([*self._ids, self._unknown]) + 1, self._unknown, np.int32)
+        for index, prefix in zip(self._ids, self._prefixes, strict=True):
+            if prefix >= 0:
+                found[index] = self._ids[prefix]
+        return found
+
+    @cached_property
+    def table(self) -> MatchTable | None:
+        """The same tokens as a table, or None if it would be too large."""
+        if sum(map(len, self._tokens)) > MOST_TOKEN_BYTES:
+            return None
+        table = MatchTable(self._tokens, self._ids, self._unknown)
+        return table if len(table.next) else None
+
+    def _encode_block(self, data: bytes, start: int, table: MatchTable) -> tuple[NDArray[np.int32], int]:
+        """The ids of the tokens that begin in data[start : start + BLOCK], and where the last of them ends."""
+        size = min(BLOCK, len(data) - start)
+        bounds = np.linspace(0, size, min(MOST_WALKS, max(1, size // WALK_BYTES)) + 1).astype(np.int64)
+        # In `found`, the id of a token stands where it begins, and -1 everywhere else.
+        found, ends = table.walk(np.frombuffer(data, np.uint8, min(size + self._longest, len(data) - start), start), bounds)
         position = 0
-        while position < len(data):
-            place = bisect_right(ordered, data[position : position + longest]) - 1
-            while place >= 0 and not data.startswith(ordered[place], position):
-                place = prefixes[place]
-            if place < 0:
-                found.append(self._unknown)
-                position += 1
-            else:
-                found.append(ids[place])
-                position += len(ordered[place])
-        return np.frombuffer(found, dtype=np.int32)
+        for begin, stop, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), ends.tolist(), strict=True):
+            found[begin : min(position, stop)] = -1
+            while position < stop and found[position] < 0:
+                index, after = self.match(data, start + position)
+                found[position] = index
+                found[position + 1 : min(after - start, stop)] = -1
+                position = after - start
+            if position < stop:  # the walk from `begin` has a token here too, and so all that it found after it is right
+                position = end
+        return found[found >= 0], start + position

@@ -38,7 +38,7 @@ class SingleByteTokenizer(Tokenizer):
 
     @cached_property
     def _id_to_byte(self) -> NDArray[np.uint8]:  # (number of single bytes,): their ids are the first
-        return np.frombuffer(b"".join(self.tokens[: len(self._ordinary_ids)]), dtype=np.uint8)
+        return np.frombuffer(b"".join(self.tokens[: len(self.ordinary_ids)]), dtype=np.uint8)
 
     def _check_exactly(self, expected: tuple[bytes, ...]) -> None:
         """Raise TokenizerError unless the tokens are the ones expected, in order, and then only reserved ones."""

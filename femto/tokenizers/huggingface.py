@@ -1,0 +1,65 @@
+"""Export to the file format of the Hugging Face `tokenizers` library.
+
+Its models do not match as femto does, but a regular expression can: every token of two bytes or more as an alternative, the
+longest first, then any single byte. The text is mapped to the library's alphabet of 256 printable characters, one a byte; the
+expression cuts it into tokens, and what is cut is looked up. So the ids are the same for every text, one `<unk>` for each byte
+that no token covers.
+"""
+
+import re
+
+from femto.errors import TokenizerError
+from femto.tokenizers.base import Tokenizer
+
+
+def to_huggingface(tokenizer: Tokenizer) -> dict[str, object]:
+    """The document of a `tokenizer.json` that `tokenizers.Tokenizer.from_file` loads and that gives the same ids.
+
+    Raises TokenizerError for a case-insensitive tokenizer: the library lower-cases other letters than Python does.
+    """
+    if not tokenizer.case_sensitive:
+        raise TokenizerError("only a case-sensitive tokenizer has an exact equivalent in the Hugging Face library")
+    matched = sorted((tokenizer.tokens[index] for index in tokenizer.ordinary_ids), key=lambda token: (-len(token), token))
+    alternatives = [re.escape(_printable(token)) for token in matched if len(token) > 1]
+    vocabulary = {_printable(token): index for index, token in enumerate(tokenizer.tokens)}
+    byte_level = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "ByteLevel", **byte_level},
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": "|".join([*alternatives, "."])},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
+            ],
+        },
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", **byte_level},
+        "model": {
+            "type": "WordLevel",
+            "vocab": vocabulary,
+            "unk_token": "<unk>",
+        },
+    }
+
+
+def _alphabet() -> list[str]:
+    """The library's character of each byte, as GPT-2 had it: Latin-1 where that is printable, else from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) if byte in printable else chr(0x100 + others.index(byte)) for byte in range(256)]
+
+
+ALPHABET = _alphabet()
+
+
+def _printable(token: bytes) -> str:
+    return "".join([ALPHABET[byte] for byte in token])
