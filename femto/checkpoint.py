@@ -187,10 +187,10 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
     return Checkpoint(model, tokenizer, training, history, state)
 
 
-def check_target(path: str | os.PathLike[str], replace: bool = True) -> None:
+def check_target(path: str | os.PathLike[str], replace: bool = True, option: str = "--model") -> None:
     """Raise CheckpointError, before any work is done, if the file cannot be written or, unless `replace`, exists."""
     if not replace and Path(path).exists():
-        raise CheckpointError(f"{path} exists; choose another --model, or --force to replace it")
+        raise CheckpointError(f"{path} exists; choose another {option}, or --force to replace it")
     try:
         check_writable(path)
     except OSError as error:

@@ -1,14 +1,31 @@
-"""Models made from models: what is kept, what begins anew, and what the history says of it."""
+"""Models made from models: what is kept, what begins anew, and what the history says of it.
 
+On a model with pre-norm blocks, growth preserves the function: the logits are the same to the rounding of float32, the new part
+gets gradients, and the optimiser goes on with the state of what was there. On a model with the reference block the log's program
+is followed: what is new is random, and the optimiser is reset.
+"""
+
+import math
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
+from femto.buffers import Floats
 from femto.checkpoint import Checkpoint
-from femto.config import to_json
+from femto.config import ModelConfig, to_json
+from femto.errors import ConfigError
 from femto.history import History
+from femto.layers import sinusoids
 from femto.model import Model
+from femto.optimizer import AdamW
 from femto.tokenizers import BpeTokenizer, Tokenizer
 
 OF_TOKENS = ("token_embedding", "head_map_weights", "head_map_bias")  # the tensors that mean nothing to another vocabulary
+# The tensors that add to the residual stream of a pre-norm model; everything else reads it, through a LayerNorm.
+WRITES_TO_STREAM = re.compile(r"token_embedding|position_embedding|(proj|feedforward2)_\d+_(weights|bias)")
+OF_LAYER = re.compile(r"(?P<kind>norm|heads?|proj|atten_norm|feedforward[12])_(?P<layer>\d+)_(?P<rest>.*)")
 
 
 def init_with(parent: Checkpoint, tokenizer: Tokenizer, num_tokens: int | None = None, seed: int = 0) -> Checkpoint:
@@ -24,10 +41,8 @@ def init_with(parent: Checkpoint, tokenizer: Tokenizer, num_tokens: int | None =
     if num_tokens is not None:
         config = replace(config, num_tokens=num_tokens)
     model = Model(config).initialize(seed)
-    for name, tensor in old.layout.stored(old.parameters).items():
-        if name not in OF_TOKENS:
-            rows = min(len(tensor), len(model.tensors[name])) if name == "position_embedding" else len(tensor)
-            model.layout.stored(model.parameters)[name][:rows] = tensor[:rows]
+    kept = {name: tensor for name, tensor in old.layout.stored(old.parameters).items() if name not in OF_TOKENS}
+    _copy(kept, model.layout.stored(model.parameters))
     history = History()
     last = parent.history.entries[-1]
     history.add("init-with", seed=seed, config=to_json(config), parent=last["id"], parent_steps=parent.history.num_steps)
@@ -44,3 +59,136 @@ def rename_token(checkpoint: Checkpoint, name: str, token_id: int | None = None)
     token_id = checkpoint.tokenizer.tokens.index(name.encode())
     checkpoint.history.add("rename-token", token_id=token_id, before=before.tokens[token_id].decode(), after=name)
     return token_id
+
+
+def reset_optimizer(checkpoint: Checkpoint) -> None:
+    """Drop the optimiser's state: its moments and its step, which the learning rate follows, begin anew."""
+    checkpoint.optimizer = None
+    checkpoint.history.add("reset-optimizer")
+
+
+def insert_layer(checkpoint: Checkpoint, index: int, seed: int = 0) -> Checkpoint:
+    """A model with one more layer, which comes before the layer that is `index` now; index L appends it.
+
+    pre-norm: the new layer adds nothing to the residual stream at first, as its two projections back to it are zero; they get
+    gradients in the first step, the rest of the layer in the second. reference: the layer is random and the optimiser is reset.
+    Raises ConfigError unless 0 <= index <= L.
+    """
+    old = checkpoint.model
+    layers = old.config.num_layers
+    if not 0 <= index <= layers:
+        raise ConfigError(f"insert_at must be from 0 to {layers}, as the model has {layers} layers; got {index}")
+    config = replace(old.config, num_layers=layers + 1)
+    model = Model(config).initialize(seed)
+    if preserves_function(config):
+        for name in ("proj", "feedforward2"):
+            model.tensors[f"{name}_{index}_weights"][...] = 0.0
+    return _grown(checkpoint, model, lambda name: after_insertion(name, index), "insert-layer", index=index, seed=seed)
+
+
+def insert_heads(checkpoint: Checkpoint, count: int = 1, seed: int = 0) -> Checkpoint:
+    """A model with `count` more heads of the same size in every layer, and so wider by count * hs (the log's experiment 37).
+
+    pre-norm: as every reader of the residual stream subtracts the mean, what is written to it may be centred; then new columns of
+    zeros leave the mean at 0, and sqrt(d' / d) times what is written leaves the variance as it was; with gains divided by the
+    same, every LayerNorm gives what it gave, and zeros in the new columns. The new heads and inner units add nothing at first. A
+    fixed positional table becomes a learned one, as that of the new width has other frequencies.
+    reference: all that is new is random and the optimiser is reset.
+    Raises ConfigError if count is not positive or the model would be too wide.
+    """
+    if count < 1:
+        raise ConfigError(f"count must be at least 1, got {count}")
+    old = checkpoint.model
+    heads, d = old.config.num_heads, old.config.embedding_degree
+    config = replace(old.config, num_heads=heads + count, embedding_degree=d + count * old.config.head_size)
+    preserved = preserves_function(config)
+    if preserved and config.positional_encoding == "absolute":
+        config = replace(config, positional_encoding="learned")
+    model = Model(config).initialize(seed)
+    grown = _grown(checkpoint, model, lambda name: name, "insert-head", first=heads, count=count, seed=seed)
+    if preserved:
+        if old.config.positional_encoding == "absolute":
+            model.tensors["position_embedding"][:, :d] = sinusoids(config.num_tokens, d)
+        _widen_stream(grown, old)
+    return grown
+
+
+def extend_context(checkpoint: Checkpoint, num_tokens: int, seed: int = 0) -> Checkpoint:
+    """A model with a longer context: what it says of texts that fitted before is the same, to the bit.
+
+    Learned positions beyond the old context are initialised as in a new model. Raises ConfigError unless it gets longer.
+    """
+    old = checkpoint.model
+    if num_tokens <= old.config.num_tokens:
+        raise ConfigError(f"num_tokens must be more than the {old.config.num_tokens} that the model has, got {num_tokens}")
+    model = Model(replace(old.config, num_tokens=num_tokens)).initialize(seed)
+    return _grown(checkpoint, model, lambda name: name, "extend-context", keep_optimizer=True, num_tokens=num_tokens, seed=seed)
+
+
+def preserves_function(config: ModelConfig) -> bool:
+    """Whether layers and heads can be added to such a model without changing what it says."""
+    return config.block == "pre-norm"
+
+
+def after_insertion(name: str, index: int) -> str:
+    """What a tensor is called once a layer was inserted before layer `index`."""
+    match = OF_LAYER.fullmatch(name)
+    if match is None or int(match["layer"]) < index:
+        return name
+    return f"{match['kind']}_{int(match['layer']) + 1}_{match['rest']}"
+
+
+def _grown(
+    checkpoint: Checkpoint,
+    model: Model,
+    renamed: Callable[[str], str],
+    kind: str,
+    keep_optimizer: bool = False,
+    **details: int,
+) -> Checkpoint:
+    """The checkpoint with a larger model: every old tensor is the first block of the tensor that has its new name."""
+    history = History.restored(list(checkpoint.history.entries), checkpoint.history.losses, checkpoint.history.milliseconds)
+    history.add(kind, **details)
+    grown = Checkpoint(model, checkpoint.tokenizer, checkpoint.training, history)
+    old = checkpoint.model.layout
+
+    def move(source: Floats, target: Floats) -> None:
+        _copy({renamed(name): tensor for name, tensor in old.views(source).items()}, model.layout.views(target))
+
+    move(checkpoint.model.parameters, model.parameters)
+    if checkpoint.optimizer and (keep_optimizer or preserves_function(model.config)):
+        grown.optimizer = AdamW(model.layout.size)
+        grown.optimizer.step = checkpoint.optimizer.step
+        move(checkpoint.optimizer.m, grown.optimizer.m)
+        move(checkpoint.optimizer.v, grown.optimizer.v)
+    elif checkpoint.optimizer:
+        history.add("reset-optimizer")
+    return grown
+
+
+def _copy(old: dict[str, Floats], new: dict[str, Floats]) -> None:
+    for name, tensor in old.items():
+        block = tuple(slice(size) for size in np.minimum(tensor.shape, new[name].shape))
+        new[name][block] = tensor[block]
+
+
+def _widen_stream(grown: Checkpoint, narrow: Model) -> None:
+    """Make a model that begins with the tensors of a narrower one say what that one says; see `insert_heads`."""
+    d = narrow.config.embedding_degree
+    scale = math.sqrt(grown.model.config.embedding_degree / d)
+    moments = [grown.optimizer.m, grown.optimizer.v] if grown.optimizer else []
+    m_and_v = [grown.model.layout.views(moment) for moment in moments]
+    for name, tensor in grown.model.tensors.items():
+        shape = narrow.tensors[name].shape if name in narrow.tensors else (len(tensor), d)
+        block = tuple(slice(size) for size in shape)
+        if WRITES_TO_STREAM.fullmatch(name):
+            old, factor = tensor[block].astype(np.float64), scale
+            tensor[...] = 0.0
+            tensor[block] = factor * (old - old.mean(axis=-1, keepdims=True))
+        elif name.endswith("_coeff"):
+            factor = 1.0 / scale
+            tensor[block] *= factor
+        else:
+            continue
+        for moment, power in zip(m_and_v, (1, 2), strict=False):  # the gradient of what is scaled up is scaled down
+            moment[name][block] /= factor**power

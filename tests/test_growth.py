@@ -7,6 +7,8 @@ import pytest
 
 import femto
 from femto import data, growth, tokenizers
+from femto.errors import ConfigError
+from femto.layers import Pass
 from femto.tokenizers import BpeTokenizer
 
 OTHER = "".join(random.Random(0).choices(["do ", "re ", "mi ", "fa", "sol", "la", "\n"], k=2000))
@@ -73,3 +75,128 @@ def test_renaming_changes_the_tokenizer_and_nothing_else(tmp_path):
     assert np.count_nonzero(after == first) == 40
     assert len(after) == len(before) - 40 * (len("question") - 1)
     assert femto.complete(loaded, "to be", 4)
+
+
+def logits(checkpoint, tokens=8):
+    ids = np.random.default_rng(0).integers(0, checkpoint.model.config.vocab_size, (3, tokens)).astype(np.int32)
+    return femto.Graph(checkpoint.model, 3, tokens).forward(ids).copy()
+
+
+def gradients(checkpoint):
+    ids = femto.from_text("text", TEXT, checkpoint.tokenizer).ids[:18].reshape(2, 9)
+    graph = femto.Graph(checkpoint.model, 2, 8, training=True)
+    graph.accumulate_gradients(np.ascontiguousarray(ids[:, :-1]), np.ascontiguousarray(ids[:, 1:]), Pass(8), 1 / 16)
+    return checkpoint.model.layout.views(graph.gradients)
+
+
+GROWTH = {
+    "first layer": lambda old: growth.insert_layer(old, 0, 5),
+    "middle layer": lambda old: growth.insert_layer(old, 1, 5),
+    "last layer": lambda old: growth.insert_layer(old, 2, 5),
+    "head": lambda old: growth.insert_heads(old, 1, 5),
+    "three heads": lambda old: growth.insert_heads(old, 3, 5),
+    "context": lambda old: growth.extend_context(old, 13, 5),
+    "all": lambda old: growth.insert_heads(growth.insert_layer(growth.extend_context(old, 11, 1), 1, 2), 2, 3),
+}
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned", "absolute", "none"])
+@pytest.mark.parametrize("grow", GROWTH.values(), ids=GROWTH)
+def test_growth_preserves_the_function_of_a_modern_model(grow, positions):
+    old = trained(positions, steps=30)
+    before, after = logits(old), grow(old)
+    assert np.abs(before).max() > 0.3
+    np.testing.assert_allclose(logits(after), before, atol=2e-6)
+    assert after.model.config.num_parameters >= old.model.config.num_parameters
+
+
+@pytest.mark.parametrize("grow", [GROWTH["middle layer"], GROWTH["three heads"]], ids=["layer", "heads"])
+def test_every_new_part_has_gradients_within_two_steps(grow):
+    grown = grow(trained(steps=30))
+    dataset = femto.from_text("text", TEXT, grown.tokenizer)
+    list(femto.Session(grown, dataset, path=None).run(1))
+    for name, gradient in gradients(grown).items():
+        # keys have no bias to take the mean gradient away, and the first token of a window sees only itself
+        assert np.abs(gradient).max(axis=0).min() > 0, name
+
+
+def test_the_optimiser_goes_on_with_what_it_knew():
+    old = trained(steps=5)
+    grown = growth.insert_layer(old, 1, 5)
+    assert grown.optimizer.step == 5
+    for moment, before in ((grown.optimizer.m, old.optimizer.m), (grown.optimizer.v, old.optimizer.v)):
+        new_views, old_views = grown.model.layout.views(moment), old.model.layout.views(before)
+        for name, tensor in old_views.items():
+            np.testing.assert_array_equal(new_views[growth.after_insertion(name, 1)], tensor)
+        assert not new_views["heads_1_qkv" if "heads_1_qkv" in new_views else "head_1_0_q"].any()
+    wide = growth.insert_heads(old, 2, 5)
+    scale = np.sqrt(24 / 12)
+    m, v = (wide.model.layout.views(moment) for moment in (wide.optimizer.m, wide.optimizer.v))
+    old_m, old_v = (old.model.layout.views(moment) for moment in (old.optimizer.m, old.optimizer.v))
+    np.testing.assert_array_equal(m["norm_0_bias"][:12], old_m["norm_0_bias"])
+    np.testing.assert_allclose(m["norm_0_coeff"][:12], old_m["norm_0_coeff"] * scale, rtol=1e-6)
+    np.testing.assert_allclose(m["token_embedding"][:, :12], old_m["token_embedding"] / scale, rtol=1e-6)
+    np.testing.assert_allclose(v["proj_1_weights"][:12, :12], old_v["proj_1_weights"] / scale**2, rtol=1e-6)
+    assert not m["proj_1_weights"][12:].any()
+
+
+def test_the_gradient_of_a_widened_model_is_that_of_the_narrow_one():
+    # what the scaling of the moments rests on
+    old = growth.insert_heads(trained(steps=30), 1, 4)  # written to the stream centred already
+    wide = growth.insert_heads(old, 1, 5)
+    scale = np.sqrt(24 / 18)
+    before, after = gradients(old), gradients(wide)
+    for name, factor in (
+        ("norm_1_coeff", 1 / scale),
+        ("head_0_1_v", 1.0),
+        ("feedforward1_0_weights", 1.0),
+        ("token_embedding", scale),
+    ):
+        block = tuple(slice(size) for size in before[name].shape)
+        ours, theirs = after[name][block] * factor, before[name]
+        if name == "token_embedding":  # the new columns have a say in the mean, which no reader sees
+            ours, theirs = ours - ours.mean(1, keepdims=True), theirs - theirs.mean(1, keepdims=True)
+        np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=1e-3)
+
+
+def test_growth_of_a_reference_model_is_random_and_resets_the_optimiser():
+    tokenizer = tokenizers.build("char", TEXT)
+    shape = {"num_tokens": 8, "embedding_degree": 12, "num_layers": 2, "num_heads": 2}
+    preset = femto.PRESETS["reference"]
+    old = femto.create(femto.ModelConfig(tokenizer.vocab_size, **shape, **preset.model), tokenizer, preset.training, "reference")
+    list(femto.Session(old, femto.from_text("text", TEXT, tokenizer), path=None).run(2))
+    for grown in (growth.insert_layer(old, 2, 5), growth.insert_heads(old, 1, 5)):
+        assert grown.optimizer is None
+        assert [entry["kind"] for entry in grown.history.entries[2:]] == [grown.history.entries[2]["kind"], "reset-optimizer"]
+        assert np.abs(grown.model.tensors["proj_1_weights"]).min() > 0
+        np.testing.assert_array_equal(grown.model.tensors["head_1_0_q"][:12], old.model.tensors["head_1_0_q"])
+    assert np.abs(growth.insert_layer(old, 1, 5).model.tensors["norm_1_coeff"]).max() < 0.2  # N(0, 0.02)
+    kept = growth.extend_context(old, 20)
+    assert kept.optimizer is not None
+    np.testing.assert_array_equal(logits(kept), logits(old))
+
+
+@pytest.mark.parametrize(
+    ("grow", "message"),
+    [
+        (lambda old: growth.insert_layer(old, 3), "insert_at must be from 0 to 2, as the model has 2 layers; got 3"),
+        (lambda old: growth.insert_layer(old, -1), "insert_at must be from 0 to 2"),
+        (lambda old: growth.insert_heads(old, 0), "count must be at least 1"),
+        (lambda old: growth.insert_heads(old, 10**6), "must be a whole number"),
+        (lambda old: growth.extend_context(old, 8), "num_tokens must be more than the 8"),
+    ],
+)
+def test_growth_that_is_none_is_refused(grow, message):
+    with pytest.raises(ConfigError, match=message):
+        grow(trained(steps=0))
+
+
+def test_a_grown_model_is_saved_and_trains_on_as_itself(tmp_path):
+    grown = GROWTH["all"](trained(steps=3))
+    dataset = femto.from_text("text", TEXT, grown.tokenizer)
+    femto.save(grown, tmp_path / "grown.dat")
+    for checkpoint in (grown, loaded := femto.load(tmp_path / "grown.dat")):
+        list(femto.Session(checkpoint, dataset, path=None).run(3))
+    assert grown.model.parameters_sha256 == loaded.model.parameters_sha256
+    kinds = [entry["kind"] for entry in loaded.history.entries]
+    assert kinds == ["init", "session", "extend-context", "insert-layer", "insert-head", "session"]

@@ -120,6 +120,12 @@ def entry_line(entry: dict[str, Any], losses: "NDArray[np.float32]") -> str:
         return f"init-with the layers of a model after {entry.get('parent_steps')} steps, seed {entry.get('seed')}"
     if kind == "rename-token":
         return f"rename-token {entry.get('token_id')}, {entry.get('before')!r} is {entry.get('after')!r} now"
+    if kind == "insert-layer":
+        return f"insert-layer before layer {entry.get('index')}"
+    if kind == "insert-head":
+        return f"insert-head, {entry.get('count')} more in every layer"
+    if kind == "extend-context":
+        return f"extend-context to {entry.get('num_tokens')} tokens"
     return session_line(entry, losses) if kind == "session" else kind
 
 

@@ -71,7 +71,7 @@ def train(
     Settings that are not given are those that the model was last trained with; at first those of its preset. Ctrl-C or SIGTERM
     finishes the step, saves and exits with status 0.
     """
-    from femto import checkpoint, config, data, generation
+    from femto import checkpoint, config, data, generation, growth
     from femto.commands.progress import Metrics, Progress, StopRequest
     from femto.errors import DataError
     from femto.session import Session, Validation
@@ -82,8 +82,7 @@ def train(
         settings["micro_batch_size"] = 0  # the stored one was chosen for another batch
     loaded.training = config.updated(loaded.training, settings)
     if reset_optimizer:
-        loaded.optimizer = None
-        loaded.history.add("reset-optimizer")
+        growth.reset_optimizer(loaded)
     read = data.load_dataset(dataset, loaded.tokenizer)
     unknown_warning(read.unknown_share, dataset)
     session = Session(loaded, read, model, save_every, validate_every)
