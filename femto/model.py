@@ -47,9 +47,28 @@ class Model:
                 tensor[...] = normal(seed, index, tensor.shape, std)
         return self
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Model":
+        """A model of its own, whose `tensors` are views of its own parameters."""
+        model = Model(self.config)
+        model.parameters[...] = self.parameters
+        return model
+
     @property
     def parameters_sha256(self) -> str:
         return sha256(self.parameters)
+
+
+def count_parameters(config: ModelConfig) -> dict[str, int]:
+    """Numbers of parameters by part: `embedding`, `attention`, `feedforward` and `norms` of all layers, and `head`."""
+    d, v, layers = config.embedding_degree, config.vocab_size, config.num_layers
+    learned = config.num_tokens * d if config.positional_encoding == "learned" else 0
+    return {
+        "embedding": v * d + learned,
+        "attention": layers * (4 * d * d + d),
+        "feedforward": layers * (8 * d * d + 5 * d),
+        "norms": layers * 4 * d,
+        "head": 2 * d + d * v + v,
+    }
 
 
 def sha256(*buffers: NDArray[np.float32]) -> str:

@@ -1,5 +1,7 @@
 """The graph against a float64 model, finite differences, and the figures that the log's own program printed."""
 
+import copy
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from femto import kernels
 from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig
 from femto.layers import Pass
-from femto.model import Decoder, Graph, Model
+from femto.model import Decoder, Graph, Model, count_parameters
 from femto.optimizer import AdamW
 
 from . import numpy_model
@@ -160,3 +162,22 @@ def assert_close(actual, expected, name=""):
     """Relative error of the tensor, against its largest entry, under 1e-4."""
     scale = np.abs(expected).max()
     assert np.abs(actual - expected).max() <= 1e-4 * scale + 1e-12, name
+
+
+@pytest.mark.parametrize("positions", POSITIONAL_ENCODINGS)
+def test_parts_count_every_parameter_once(positions):
+    config = ModelConfig(7, num_tokens=5, embedding_degree=6, num_layers=3, num_heads=2, positional_encoding=positions)
+    parts = count_parameters(config)
+    assert sum(parts.values()) == config.num_parameters
+    sizes = {name: tensor.size for name, tensor in Model(config).tensors.items()}
+    of_attention = [size for name, size in sizes.items() if name.startswith("proj") or re.fullmatch(r"head_\d+_\d+_[qkv]", name)]
+    assert parts["attention"] == sum(of_attention)
+    assert parts["feedforward"] == sum(size for name, size in sizes.items() if name.startswith("feedforward"))
+
+
+def test_a_copied_model_has_tensors_of_its_own():
+    model = Model(ModelConfig(5, num_tokens=4, embedding_degree=4, num_layers=1, num_heads=2)).initialize(1)
+    other = copy.deepcopy(model)
+    other.tensors["head_0_1_q"][...] = 7.0
+    assert np.count_nonzero(other.parameters == 7.0) == 8
+    assert not np.count_nonzero(model.parameters == 7.0)

@@ -51,6 +51,6 @@ def main() -> None:
     """
 
 
-from femto.commands import bench, demo, grow, infer, initialize, inspect, tokens, train  # noqa: E402  (they need `main`)
+from femto.commands import bench, compare, demo, grow, infer, initialize, inspect, passages, tokens, train  # noqa: E402  (they need `main`)
 
-__all__ = ["bench", "demo", "grow", "infer", "initialize", "inspect", "main", "tokens", "train"]
+__all__ = ["bench", "compare", "demo", "grow", "infer", "initialize", "inspect", "main", "passages", "tokens", "train"]

@@ -15,6 +15,8 @@ from femto.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -77,16 +79,26 @@ def evaluate(model: str, dataset: str, validation_split: float, as_json: bool) -
 @json_option
 def info(model: str, as_json: bool) -> None:
     """Show hyperparameters, parameter count, history and tokens; with --json all of it, with checksums."""
-    from femto import checkpoint, config
+    from femto import checkpoint, config, lineage, training
+    from femto.model import count_parameters
 
     loaded = checkpoint.load(model)
     shape, history, tokenizer = loaded.model.config, loaded.history, loaded.tokenizer
+    # Of training: parameters, gradients, two moments; and the activations of the windows that are computed together.
+    together = training.micro_batch_size(shape, loaded.training)
+    memory = {
+        "parameters": 4 * shape.num_parameters,
+        "training_state": 12 * shape.num_parameters,
+        "activations": together * training.activation_bytes(shape),
+    }
     if as_json:
         print_json(
             {
                 "model": model,
                 "hyperparameters": {**config.to_json(shape), "head_size": shape.head_size},
                 "num_parameters": shape.num_parameters,
+                "parameters_of": count_parameters(shape),
+                "memory_bytes": memory,
                 "parameters_sha256": loaded.model.parameters_sha256,
                 "optimizer_sha256": loaded.optimizer_sha256,
                 "optimizer_step": loaded.optimizer.step if loaded.optimizer else None,
@@ -104,15 +116,35 @@ def info(model: str, as_json: bool) -> None:
         f"shape: d={shape.embedding_degree}, L={shape.num_layers}, H={shape.num_heads} of {shape.head_size}, "
         f"T={shape.num_tokens}, V={shape.vocab_size}; block {shape.block}, positions {shape.positional_encoding}"
     )
+    parts = ", ".join(f"{name} {count:,}" for name, count in count_parameters(shape).items())
+    click.echo(f"parameters: {parts}")
+    sizes = {name: f"{size / 2**20:,.1f} MiB" for name, size in memory.items()}
+    click.echo(
+        f"memory: parameters {sizes['parameters']}; training adds {sizes['training_state']} of gradients and moments, and "
+        f"{sizes['activations']} of activations of {together} windows"
+    )
     case = "" if tokenizer.case_sensitive else ", case insensitive"
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")
+    click.echo(f"training: {', '.join(f'{name} {value}' for name, value in config.to_json(loaded.training).items())}")
+    if history.num_steps:
+        click.echo(f"loss: {sparkline(history.losses)}  {history.losses[0]:.4f} to {history.losses[-10:].mean():.4f}")
     click.echo("history:")
-    for entry in history.entries:
-        click.echo(f"  {entry['time']}  {entry_line(entry, history.losses)}")
+    for event in lineage.events(history):
+        click.echo(f"  {event.entry['time']}  {entry_line(event.entry, event.losses, event.first_step)}")
 
 
-def entry_line(entry: dict[str, Any], losses: "NDArray[np.float32]") -> str:
-    """One entry of a history for people."""
+def sparkline(values: "NDArray[np.float32]", width: int = 60) -> str:
+    """Values as a line of bars, each the mean of as many: low ones are small."""
+    import numpy as np
+
+    means = np.array([part.mean() for part in np.array_split(values.astype(np.float64), min(width, len(values)))])
+    span = means.max() - means.min()
+    heights = np.zeros(len(means), int) if not span > 0 else np.rint(7 * (means - means.min()) / span).astype(int)
+    return "".join("▁▂▃▄▅▆▇█"[height] for height in heights)
+
+
+def entry_line(entry: "Mapping[str, Any]", losses: "NDArray[np.float32]", first_step: int = 0) -> str:
+    """One entry of a history for people. losses: of the steps of a session, or of a part of it that begins at first_step."""
     kind = entry["kind"]
     if kind == "init":
         return f"init, preset {entry.get('preset')}, seed {entry.get('seed')}"
@@ -126,17 +158,12 @@ def entry_line(entry: dict[str, Any], losses: "NDArray[np.float32]") -> str:
         return f"insert-head, {entry.get('count')} more in every layer"
     if kind == "extend-context":
         return f"extend-context to {entry.get('num_tokens')} tokens"
-    return session_line(entry, losses) if kind == "session" else kind
-
-
-def session_line(entry: dict[str, Any], losses: "NDArray[np.float32]") -> str:
-    """One training session for people: steps, data set, first and last loss."""
-    first, steps = entry["first_step"], entry["steps"]
+    if kind != "session":
+        return str(kind)
     name = entry["dataset"]["name"]
-    if not steps:
+    if not len(losses):
         return f"session on {name}, no steps"
-    part = losses[first : first + steps]
     return (
-        f"session on {name}, steps {first + 1:,} to {first + steps:,}, dropout {entry.get('dropout')}, "
-        f"loss {part[0]:.4f} to {part[-10:].mean():.4f}"
+        f"session on {name}, steps {first_step + 1:,} to {first_step + len(losses):,}, dropout {entry.get('dropout')}, "
+        f"loss {losses[0]:.4f} to {losses[-10:].mean():.4f}"
     )

@@ -1,0 +1,145 @@
+"""`femto chunks` and `femto cluster-tokens`: what a model knows of a text, and of its tokens."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from femto.commands import main
+from femto.commands.options import (
+    dataset_option,
+    json_option,
+    model_option,
+    print_json,
+    threads_option,
+    unknown_warning,
+)
+from femto.errors import DataError
+
+FORMAT = "femto-chunks"
+SAVE_SECONDS = 15.0
+
+
+@main.command()
+@model_option
+@dataset_option
+@click.option("--chunk-size", type=click.IntRange(2), help="Tokens of a chunk. [default: the context, and one more]")
+@click.option("--count", default=5, show_default=True, type=click.IntRange(0), help="Chunks to show, best and worst.")
+@click.option("--output", default="chunks.json", show_default=True, type=click.Path(), help="File of all losses.")
+@threads_option
+@json_option
+def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output: str, as_json: bool) -> None:
+    """Show the passages of a text that the model knows best and worst.
+
+    The losses of all chunks go to --output, every 15 seconds and at the end; what stands there of the same model, text and chunk
+    size is not computed again, so that a run that was stopped goes on.
+    """
+    import numpy as np
+
+    from femto import checkpoint, data
+    from femto.chunks import chunk_losses, number_of_chunks
+    from femto.files import check_writable, write_atomically
+
+    loaded = checkpoint.load(model, optimizer=False)
+    read = data.load_dataset(dataset, loaded.tokenizer)
+    data.require_two(read.ids, dataset)
+    unknown_warning(read.unknown_share, dataset)
+    chunk_size = chunk_size or loaded.model.config.num_tokens + 1
+    total = number_of_chunks(read.ids, chunk_size)
+    state: dict[str, Any] = {
+        "format": FORMAT,
+        "parameters_sha256": loaded.model.parameters_sha256,
+        "dataset_sha256": read.sha256,
+        "chunk_size": chunk_size,
+        "num_chunks": total,
+    }
+    check_writable(output)
+    losses = earlier_losses(output, state)
+    if losses and not as_json:
+        click.echo(f"{output}: {len(losses)} of {total} chunks are there already", err=True)
+
+    def save() -> None:
+        write_atomically(output, [json.dumps({**state, "losses": losses}, indent=0).encode() + b"\n"])
+
+    last_save = time.monotonic()
+    with click.progressbar(length=total, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        bar.update(len(losses))
+        try:
+            for some in chunk_losses(loaded.model, read.ids, chunk_size, len(losses)):
+                losses += some.tolist()
+                bar.update(len(some))
+                if time.monotonic() - last_save > SAVE_SECONDS:
+                    save()
+                    last_save = time.monotonic()
+        finally:
+            save()
+    order = np.argsort(losses, kind="stable").tolist()
+    shown = {"best": order[:count], "worst": order[::-1][:count]}
+    passages = {
+        which: [
+            {
+                "chunk": chunk,
+                "loss": losses[chunk],
+                "text": loaded.tokenizer.decode(read.ids[chunk * chunk_size : (chunk + 1) * chunk_size]),
+            }
+            for chunk in chosen
+        ]
+        for which, chosen in shown.items()
+    }
+    if as_json:
+        print_json({"model": model, "dataset": dataset, "chunk_size": chunk_size, "num_chunks": total, **passages})
+        return
+    click.echo(f"{total} chunks of {chunk_size} tokens, mean loss {np.mean(losses):.4f} nats a token")
+    for which, chosen in passages.items():
+        for passage in chosen:
+            click.echo(f"---- {which}: chunk {passage['chunk']}, loss {passage['loss']:.4f} ----")
+            click.echo(passage["text"])
+
+
+def earlier_losses(output: str, state: dict[str, Any]) -> list[float]:
+    """The losses that an earlier run left there. Raises DataError if the file belongs to something else."""
+    path = Path(output)
+    if not path.exists():
+        return []
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{output} is there and is no file of chunks; choose another --output") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise DataError(f"{output} is there and is no file of chunks; choose another --output")
+    found = document.pop("losses", None)
+    good = isinstance(found, list) and all(type(value) is float for value in found) and len(found) <= state["num_chunks"]
+    return found if good and document == state else []
+
+
+@main.command()
+@model_option
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(1), help="Pairs of each head.")
+@json_option
+def cluster_tokens(model: str, limit: int, as_json: bool) -> None:
+    """Print the pairs of tokens whose embeddings are most alike, head by head, with their cosines."""
+    from femto import checkpoint
+    from femto.embeddings import closest_tokens
+
+    loaded = checkpoint.load(model, optimizer=False)
+    names = loaded.tokenizer.readable_tokens()
+    heads = [closest_tokens(loaded.model, head, limit) for head in range(loaded.model.config.num_heads)]
+    if as_json:
+        document = [
+            [
+                {"first_id": pair.first, "second_id": pair.second, "tokens": [names[pair.first], names[pair.second]]}
+                | {"cosine": pair.cosine}
+                for pair in pairs
+            ]
+            for pairs in heads
+        ]
+        print_json({"model": model, "heads": document})
+        return
+    for head, pairs in enumerate(heads):
+        click.echo(f"---- Head {head} ----")
+        for pair in pairs:
+            first, second = (json.dumps(names[index], ensure_ascii=False) for index in (pair.first, pair.second))
+            click.echo(f"{first} <-> {second}: {pair.cosine}")
