@@ -77,6 +77,9 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         "milliseconds": _floats(history.milliseconds),
         "parameters": _floats(model.parameters),
     }
+    for name, blob in sections.items():
+        if isinstance(blob, bytes) and len(blob) > MAX_JSON_BYTES:  # `load` would refuse it
+            raise CheckpointError(f"{path}: section {name} would be larger than {MAX_JSON_BYTES >> 20} MiB; nothing was changed")
     if optimizer:
         sections["optimizer"] = _floats(np.concatenate([optimizer.m, optimizer.v]))
     container.write(path, sections)
@@ -84,7 +87,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str], *, optimizer: bool = True) -> Checkpoint:
     """Read and check a file; without `optimizer` its state, two thirds of the file, is left alone. Raises CheckpointError."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return _load(container.Reader(file, path), path, optimizer)
 
 
@@ -92,7 +95,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer of a model, or of a tokenizer file. Raises CheckpointError and TokenizerError."""
     if not is_model(path):
         return tokenizers.load(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         reader = container.Reader(file, path)
         reader.refuse_unknown(SECTIONS)
         return _tokenizer(reader, path)
@@ -100,12 +103,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
 def is_model(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as models do. Raises CheckpointError if it cannot be read."""
-    with _opened(path, "the file") as file:
+    with opened(path, "the file") as file:
         return file.read(len(container.MAGIC)) == container.MAGIC
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], what: str = "the model") -> Iterator[BinaryIO]:
+def opened(path: str | os.PathLike[str], what: str = "the model") -> Iterator[BinaryIO]:
+    """A regular file, open for reading. Raises CheckpointError, also for an OSError of whoever reads it."""
     try:
         if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for ever
             raise CheckpointError(f"{path}: cannot read {what}: not a regular file")
@@ -190,7 +194,7 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
 def check_target(path: str | os.PathLike[str], replace: bool = True) -> None:
     """Raise CheckpointError, before any work is done, if the file cannot be written or, unless `replace`, exists."""
     if not replace and Path(path).exists():
-        raise CheckpointError(f"{path} exists; choose another --model, or --force to replace it")
+        raise CheckpointError(f"{path} exists; choose another file, or --force to replace it")
     try:
         check_writable(path)
     except OSError as error:
