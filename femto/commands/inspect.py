@@ -115,11 +115,16 @@ def entry_line(entry: dict[str, Any], losses: "NDArray[np.float32]") -> str:
     """One entry of a history for people."""
     kind = entry["kind"]
     if kind == "init":
-        return f"init, preset {entry.get('preset')}, seed {entry.get('seed')}"
+        seed = entry.get("seed")  # null in an imported model: the log's program had none
+        return f"init, preset {entry.get('preset')}" + ("" if seed is None else f", seed {seed}")
     if kind == "init-with":
         return f"init-with the layers of a model after {entry.get('parent_steps')} steps, seed {entry.get('seed')}"
     if kind == "rename-token":
         return f"rename-token {entry.get('token_id')}, {entry.get('before')!r} is {entry.get('after')!r} now"
+    if kind == "insert-layer":
+        return f"insert-layer at {entry.get('index')}"
+    if kind == "import":
+        return f"import from {entry.get('file')}"
     return session_line(entry, losses) if kind == "session" else kind
 
 
