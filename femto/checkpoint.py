@@ -26,6 +26,7 @@ from femto.optimizer import AdamW
 from femto.tokenizers import Tokenizer
 
 SECTIONS = frozenset({"model", "tokenizer", "training", "history", "losses", "milliseconds", "parameters", "optimizer"})
+COUNTS = {"session": ("first_step", "steps"), "insert-layer": ("index",), "init-with": ("parent_steps",)}  # of history entries
 MAX_JSON_BYTES = 64 << 20  # of one JSON section; the largest vocabulary needs a few MiB
 
 
@@ -77,6 +78,9 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         "milliseconds": _floats(history.milliseconds),
         "parameters": _floats(model.parameters),
     }
+    for name, blob in sections.items():
+        if isinstance(blob, bytes) and len(blob) > MAX_JSON_BYTES:  # `load` would refuse it
+            raise CheckpointError(f"{path}: section {name} would be larger than {MAX_JSON_BYTES >> 20} MiB; nothing was changed")
     if optimizer:
         sections["optimizer"] = _floats(np.concatenate([optimizer.m, optimizer.v]))
     container.write(path, sections)
@@ -84,7 +88,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str], *, optimizer: bool = True) -> Checkpoint:
     """Read and check a file; without `optimizer` its state, two thirds of the file, is left alone. Raises CheckpointError."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return _load(container.Reader(file, path), path, optimizer)
 
 
@@ -92,7 +96,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer of a model, or of a tokenizer file. Raises CheckpointError and TokenizerError."""
     if not is_model(path):
         return tokenizers.load(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         reader = container.Reader(file, path)
         reader.refuse_unknown(SECTIONS)
         return _tokenizer(reader, path)
@@ -100,12 +104,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
 def is_model(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as models do. Raises CheckpointError if it cannot be read."""
-    with _opened(path, "the file") as file:
+    with opened(path, "the file") as file:
         return file.read(len(container.MAGIC)) == container.MAGIC
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], what: str = "the model") -> Iterator[BinaryIO]:
+def opened(path: str | os.PathLike[str], what: str = "the model") -> Iterator[BinaryIO]:
+    """A regular file, open for reading. Raises CheckpointError, also for an OSError of whoever reads it."""
     try:
         if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for ever
             raise CheckpointError(f"{path}: cannot read {what}: not a regular file")
@@ -187,10 +192,10 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
     return Checkpoint(model, tokenizer, training, history, state)
 
 
-def check_target(path: str | os.PathLike[str], replace: bool = True, option: str = "--model") -> None:
+def check_target(path: str | os.PathLike[str], replace: bool = True) -> None:
     """Raise CheckpointError, before any work is done, if the file cannot be written or, unless `replace`, exists."""
     if not replace and Path(path).exists():
-        raise CheckpointError(f"{path} exists; choose another {option}, or --force to replace it")
+        raise CheckpointError(f"{path} exists; choose another file, or --force to replace it")
     try:
         check_writable(path)
     except OSError as error:
@@ -203,10 +208,11 @@ def _entries(document: object, path: str | os.PathLike[str]) -> list[dict[str, A
         raise CheckpointError(f"{path}: the history is not a list of entries")
     for index, entry in enumerate(document):
         good = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("id", "kind", "time"))
+        if good and entry["kind"] in COUNTS:
+            good = all(type(entry.get(key)) is int and 0 <= entry[key] < 2**63 for key in COUNTS[entry["kind"]])
         if good and entry["kind"] == "session":
-            good = all(type(entry.get(key)) is int and 0 <= entry[key] < 2**63 for key in ("first_step", "steps"))
             dataset = entry.get("dataset")
-            good = good and isinstance(dataset, dict) and isinstance(dataset.get("name"), str)
+            good = isinstance(dataset, dict) and isinstance(dataset.get("name"), str)
         if not good:
             raise CheckpointError(f"{path}: entry {index} of the history is not complete")
     return document

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto.checkpoint import Checkpoint
-from femto.growth import OF_LAYER
+from femto.growth import OF_LAYER, OF_TOKENS
 from femto.lineage import Event, Relation, relation
 from femto.tokenizers.reserved import is_reserved
 
@@ -54,12 +54,14 @@ def compare(first: Checkpoint, second: Checkpoint) -> Comparison:
     found: list[TensorCosine] = []
     for name in [name for name in ours if name in theirs]:
         (our_name, our_tensor), (their_name, their_tensor) = ours[name], theirs[name]
-        if not same_tokens and (name.startswith("head_map") or name == "token_embedding"):
-            continue
+        if name == "token_embedding" or (not same_tokens and name in OF_TOKENS):
+            continue  # as in the log, embeddings are compared token by token
         shape = tuple(int(size) for size in np.minimum(our_tensor.shape, their_tensor.shape))
         block = tuple(slice(size) for size in shape)
         found.append(TensorCosine(our_name, their_name, cosine(our_tensor[block], their_tensor[block]), shape))
     compared = {(tensor.name, tensor.second_name) for tensor in found}
+    if same_tokens:
+        compared.add(("token_embedding", "token_embedding"))
     return Comparison(
         related,
         found,
@@ -84,6 +86,8 @@ def _tensors(checkpoint: Checkpoint, since: Sequence[Event]) -> dict[str, tuple[
     layers = [str(layer) for layer in range(checkpoint.model.config.num_layers - len(inserted))]
     for index in inserted:
         layers.insert(index, f"{id(checkpoint)} {len(layers)}")
+    if len(layers) != checkpoint.model.config.num_layers:  # the history of an imported model may not fit it
+        layers = [str(layer) for layer in range(checkpoint.model.config.num_layers)]
     found = {}
     for name, tensor in checkpoint.model.tensors.items():
         match = OF_LAYER.fullmatch(name)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 class History:
     """A list of entries, each a JSON object with a unique `id`, a `kind` and a `time`, and the loss and time of every step.
 
-    kinds: `init` (preset, seed, config) and `session` (dataset, training settings, first_step, steps). A step is named by its
-    session's id and its number, so a model that went on from another's file shares that file's ids: that is its ancestor.
+    kinds: `init` (preset, seed, config), `session` (dataset, training settings, first_step, steps) and others, all in
+    docs/checkpoint-format.md. A step is named by its session's id and its number, so a model that went on from another's file
+    shares that file's ids: that is its ancestor.
     """
 
     def __init__(self, entries: list[dict[str, Any]] | None = None) -> None:

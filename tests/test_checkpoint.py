@@ -227,6 +227,14 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(path, monkeypatch, call)
     assert os.listdir(path.parent) == ["model.dat"]
 
 
+def test_what_could_not_be_loaded_is_not_saved(path, monkeypatch):
+    before = path.read_bytes()
+    monkeypatch.setattr(checkpoint, "MAX_JSON_BYTES", 300)
+    with pytest.raises(CheckpointError, match="section model would be larger"):
+        checkpoint.save(small(), path)
+    assert path.read_bytes() == before
+
+
 def test_saving_keeps_permissions_and_symbolic_links(path, tmp_path):
     path.chmod(0o640)
     link = tmp_path / "link.dat"

@@ -51,6 +51,31 @@ def main() -> None:
     """
 
 
-from femto.commands import bench, compare, demo, grow, infer, initialize, inspect, passages, tokens, train  # noqa: E402  (they need `main`)
+from femto.commands import (  # noqa: E402  (they need `main`)
+    bench,
+    compare,
+    demo,
+    grow,
+    import_model,
+    infer,
+    initialize,
+    inspect,
+    passages,
+    tokens,
+    train,
+)
 
-__all__ = ["bench", "compare", "demo", "grow", "infer", "initialize", "inspect", "main", "passages", "tokens", "train"]
+__all__ = [
+    "bench",
+    "compare",
+    "demo",
+    "grow",
+    "import_model",
+    "infer",
+    "initialize",
+    "inspect",
+    "main",
+    "passages",
+    "tokens",
+    "train",
+]

@@ -91,7 +91,7 @@ def _grow(
     from femto import checkpoint, growth, random_numbers
 
     same = os.path.exists(output) and os.path.exists(input) and os.path.samefile(input, output)
-    checkpoint.check_target(output, replace=force or same, option="--output")
+    checkpoint.check_target(output, replace=force or same)
     loaded = checkpoint.load(input)
     grown = grow(loaded, random_numbers.fresh_seed() if seed is None else seed)
     if reset_optimizer and grown.optimizer:

@@ -139,7 +139,7 @@ def init_with(
     """
     from femto import checkpoint, growth, random_numbers, tokenizers
 
-    checkpoint.check_target(child, replace=force, option="--child")
+    checkpoint.check_target(child, replace=force)
     loaded = checkpoint.load(parent, optimizer=False)
     made = tokenizers.load(tokenizer_data)
     if seed is None:

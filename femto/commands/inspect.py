@@ -147,7 +147,9 @@ def entry_line(entry: "Mapping[str, Any]", losses: "NDArray[np.float32]", first_
     """One entry of a history for people. losses: of the steps of a session, or of a part of it that begins at first_step."""
     kind = entry["kind"]
     if kind == "init":
-        return f"init, preset {entry.get('preset')}, seed {entry.get('seed')}"
+        seed = entry.get("seed")  # null in an imported model: the log's program had none
+        source = f", imported from {entry['imported']}" if "imported" in entry else ""
+        return f"init, preset {entry.get('preset')}" + ("" if seed is None else f", seed {seed}") + source
     if kind == "init-with":
         return f"init-with the layers of a model after {entry.get('parent_steps')} steps, seed {entry.get('seed')}"
     if kind == "rename-token":

@@ -1,0 +1,39 @@
+"""`femto import`: a model of the log's own program becomes one of femto's."""
+
+import click
+
+from femto.commands import main
+from femto.commands.options import json_option, print_json
+
+
+@main.command("import")
+@click.argument("old", type=click.Path())
+@click.argument("new", type=click.Path())
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@json_option
+def import_model(old: str, new: str, force: bool, as_json: bool) -> None:
+    """Read OLD, a .dat of the log's own program, and write it as the femto model NEW.
+
+    Tokenizer, parameters, optimiser state and history are kept, so that training goes on where it stopped, with the settings of
+    the preset reference.
+    """
+    from femto import checkpoint, config
+    from femto.log_model import load_log_model
+
+    checkpoint.check_target(new, replace=force)
+    loaded = load_log_model(old)
+    checkpoint.save(loaded, new)
+    shape, steps = loaded.model.config, loaded.history.num_steps
+    if as_json:
+        print_json(
+            {
+                "model": new,
+                "imported": old,
+                "num_parameters": shape.num_parameters,
+                "num_steps": steps,
+                "optimizer_step": loaded.optimizer.step if loaded.optimizer else None,
+                "config": config.to_json(shape),
+            }
+        )
+        return
+    click.echo(f"{new}: {shape.num_parameters:,} parameters, {shape.vocab_size} tokens, {steps:,} steps; imported from {old}")
