@@ -120,6 +120,15 @@ def test_counts_of_pairs_stay_right_however_merges_overlap(text: str, merges: in
     assert b"".join(pairs.tokens[index] for index in ids).decode() == text
 
 
+def test_ids_may_outgrow_sixteen_bits() -> None:
+    tokens = [b"<unk>", *(chr(0x10000 + index).encode() for index in range(65_530))]
+    ids = np.random.default_rng(0).integers(1, 9, 2000).astype(np.int32)
+    pairs = Pairs(ids, tokens)
+    pairs.merge(65_560, set(), lambda event: None)
+    assert pairs.ids.max() >= 1 << 16
+    assert b"".join(pairs.tokens[index] for index in pairs.ids.tolist()) == b"".join(tokens[index] for index in ids.tolist())
+
+
 def test_nothing_spans_two_documents_or_what_is_unknown() -> None:
     # "xy" is in no document: only where one ends and the next begins. é is too rare for the vocabulary.
     documents = ["y" + words(40, seed, [*"abcdefgh"]) + "x" for seed in range(300)]
