@@ -227,6 +227,7 @@ VOCABULARIES = {
     "cut characters": BpeTokenizer([b"\xed", b"\x95\x9c", b"\xed\x95\x9c\xea", b"ab", b"b", b"<unk>"], 5),
     "every byte": BpeTokenizer([bytes([byte]) for byte in range(256)] + [b"ab", b"abc"], None),
     "longer than a walk": BpeTokenizer([b"a" * 1000, b"a" * 333, b"b", b"<unk>"], 3),
+    "far ahead in vain": BpeTokenizer([b"a", b"ab", b"a" * 1000 + b"b", b"<unk>"], 3),
     "nothing": BpeTokenizer([b"<unk>"], 0),
 }
 
@@ -239,6 +240,14 @@ def test_long_texts_encode_as_short_ones_do(name: str, size: int, monkeypatch: p
     for seed, among in enumerate([WORDS, ["a"], ["a", "a", "a", "b"], ["ab", "abc", "한", "é", "!"]]):
         data = words(size, seed, among).encode()[:size]
         assert tokenizer.encode(data).tolist() == by_bisection(tokenizer, data)
+
+
+def test_a_walk_that_reads_far_ahead_in_vain_gives_up() -> None:
+    table = VOCABULARIES["far ahead in vain"]._longest_match.table
+    assert table is not None
+    found, ends = table.walk(np.frombuffer(b"a" * 9000, np.uint8), np.array([0, 4000, 8000]))
+    assert (ends < [4000, 8000]).all()
+    assert (found[: ends[0]] == 0).all() and (found[ends[0] : 4000] == -1).all()
 
 
 def test_a_vocabulary_too_large_for_a_table_still_encodes(monkeypatch: pytest.MonkeyPatch) -> None:

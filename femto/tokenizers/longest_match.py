@@ -93,11 +93,12 @@ class LongestMatch:
         position = 0
         for begin, stop, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), ends.tolist(), strict=True):
             found[begin : min(position, stop)] = -1
-            while position < stop and found[position] < 0:
+            while position < stop:
+                if found[position] >= 0:  # the walk from `begin` has a token here too, and so all that it found after it is right
+                    position = end
+                    continue
                 index, after = self.match(data, start + position)
                 found[position] = index
                 found[position + 1 : min(after - start, stop)] = -1
                 position = after - start
-            if position < stop:  # the walk from `begin` has a token here too, and so all that it found after it is right
-                position = end
         return found[found >= 0], start + position
