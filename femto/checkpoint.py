@@ -26,7 +26,7 @@ from femto.optimizer import AdamW
 from femto.tokenizers import Tokenizer
 
 SECTIONS = frozenset({"model", "tokenizer", "training", "history", "losses", "milliseconds", "parameters", "optimizer"})
-MAX_JSON_BYTES = 64 << 20  # of one JSON section; the largest vocabulary needs a few MiB
+MAX_JSON_BYTES = 512 << 20  # of one JSON section: what 65,536 tokens of 1024 bytes need at most
 
 
 @dataclass
