@@ -252,10 +252,20 @@ def test_a_walk_that_reads_far_ahead_in_vain_gives_up() -> None:
 
 def test_a_vocabulary_too_large_for_a_table_still_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = VOCABULARIES["learnt"].encode(TEXT).tolist()
-    for module, limit in ((longest_match, "MOST_TOKEN_BYTES"), (match_table, "MOST_ENTRIES")):
+    for module, limit in ((longest_match, "MOST_PREFIX_BYTES"), (match_table, "MOST_ENTRIES")):
         with monkeypatch.context() as patch:
             patch.setattr(module, limit, 10)
             assert BpeTokenizer(VOCABULARIES["learnt"].tokens, 149).encode(TEXT).tolist() == expected
+
+
+def test_memory_of_a_table_is_bounded_where_tokens_are_long() -> None:
+    random_bytes = random.Random(0).randbytes
+    tokenizer = BpeTokenizer([*(random_bytes(1024) for _ in range(1000)), b"<unk>"], 1000)
+    tracemalloc.start()
+    tokenizer.encode(tokenizer.tokens[5] * 8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 << 20
 
 
 def test_memory_of_encoding_does_not_grow_with_the_text() -> None:

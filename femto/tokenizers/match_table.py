@@ -18,16 +18,16 @@ class MatchTable:
     """
 
     def __init__(self, tokens: Sequence[bytes], ids: Sequence[int], unknown: int) -> None:
-        prefixes = {b"": 0}
-        for token in tokens:
-            for length in range(1, len(token)):
-                prefixes.setdefault(token[:length], len(prefixes))
         used = sorted(set(b"".join(tokens)))
         self.classes = np.zeros(256, np.int16)
         self.classes[used] = range(1, len(used) + 1)
         self.next = np.empty(0, np.int32)
-        if len(prefixes) * (len(used) + 1) > MOST_ENTRIES:
-            return
+        prefixes = {b"": 0}
+        for token in tokens:
+            for length in range(1, len(token)):
+                prefixes.setdefault(token[:length], len(prefixes))
+            if len(prefixes) * (len(used) + 1) > MOST_ENTRIES:
+                return
         id_of = dict(zip(tokens, ids, strict=True))
         self.lengths = np.ones(max([*ids, unknown]) + 1, np.int64)
         self.lengths[list(ids)] = [len(token) for token in tokens]
