@@ -27,7 +27,7 @@ from femto.tokenizers import Tokenizer
 
 SECTIONS = frozenset({"model", "tokenizer", "training", "history", "losses", "milliseconds", "parameters", "optimizer"})
 COUNTS = {"session": ("first_step", "steps"), "insert-layer": ("index",), "init-with": ("parent_steps",)}  # of history entries
-MAX_JSON_BYTES = 64 << 20  # of one JSON section; the largest vocabulary needs a few MiB
+MAX_JSON_BYTES = 512 << 20  # of one JSON section: what 65,536 tokens of 1024 bytes need at most
 
 
 @dataclass

@@ -54,7 +54,7 @@ def read_documents(path: str | os.PathLike[str]) -> list[bytes]:
         documents = [read_bytes(path)]
     else:
         names: list[Path] = []
-        for folder, folders, files in os.walk(path):
+        for folder, folders, files in os.walk(path, onerror=_refuse):
             folders[:] = [name for name in folders if not name.startswith(".")]
             names += [Path(folder, name) for name in files if not name.startswith(".")]
         documents = [read_bytes(name) for name in sorted(names) if name.is_file()]
@@ -62,6 +62,10 @@ def read_documents(path: str | os.PathLike[str]) -> list[bytes]:
     if not documents:
         raise DataError(f"{path}: the data set is empty")
     return documents
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot read the folder: {error.strerror}") from error
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -120,6 +120,15 @@ def test_counts_of_pairs_stay_right_however_merges_overlap(text: str, merges: in
     assert b"".join(pairs.tokens[index] for index in ids).decode() == text
 
 
+def test_ids_may_outgrow_sixteen_bits() -> None:
+    tokens = [b"<unk>", *(chr(0x10000 + index).encode() for index in range(65_530))]
+    ids = np.random.default_rng(0).integers(1, 9, 2000).astype(np.int32)
+    pairs = Pairs(ids, tokens)
+    pairs.merge(65_560, set(), lambda event: None)
+    assert pairs.ids.max() >= 1 << 16
+    assert b"".join(pairs.tokens[index] for index in pairs.ids.tolist()) == b"".join(tokens[index] for index in ids.tolist())
+
+
 def test_nothing_spans_two_documents_or_what_is_unknown() -> None:
     # "xy" is in no document: only where one ends and the next begins. é is too rare for the vocabulary.
     documents = ["y" + words(40, seed, [*"abcdefgh"]) + "x" for seed in range(300)]
@@ -218,6 +227,7 @@ VOCABULARIES = {
     "cut characters": BpeTokenizer([b"\xed", b"\x95\x9c", b"\xed\x95\x9c\xea", b"ab", b"b", b"<unk>"], 5),
     "every byte": BpeTokenizer([bytes([byte]) for byte in range(256)] + [b"ab", b"abc"], None),
     "longer than a walk": BpeTokenizer([b"a" * 1000, b"a" * 333, b"b", b"<unk>"], 3),
+    "far ahead in vain": BpeTokenizer([b"a", b"ab", b"a" * 1000 + b"b", b"<unk>"], 3),
     "nothing": BpeTokenizer([b"<unk>"], 0),
 }
 
@@ -232,12 +242,30 @@ def test_long_texts_encode_as_short_ones_do(name: str, size: int, monkeypatch: p
         assert tokenizer.encode(data).tolist() == by_bisection(tokenizer, data)
 
 
+def test_a_walk_that_reads_far_ahead_in_vain_gives_up() -> None:
+    table = VOCABULARIES["far ahead in vain"]._longest_match.table
+    assert table is not None
+    found, ends = table.walk(np.frombuffer(b"a" * 9000, np.uint8), np.array([0, 4000, 8000]))
+    assert (ends < [4000, 8000]).all()
+    assert (found[: ends[0]] == 0).all() and (found[ends[0] : 4000] == -1).all()
+
+
 def test_a_vocabulary_too_large_for_a_table_still_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = VOCABULARIES["learnt"].encode(TEXT).tolist()
-    for module, limit in ((longest_match, "MOST_TOKEN_BYTES"), (match_table, "MOST_ENTRIES")):
+    for module, limit in ((longest_match, "MOST_PREFIX_BYTES"), (match_table, "MOST_ENTRIES")):
         with monkeypatch.context() as patch:
             patch.setattr(module, limit, 10)
             assert BpeTokenizer(VOCABULARIES["learnt"].tokens, 149).encode(TEXT).tolist() == expected
+
+
+def test_memory_of_a_table_is_bounded_where_tokens_are_long() -> None:
+    random_bytes = random.Random(0).randbytes
+    tokenizer = BpeTokenizer([*(random_bytes(1024) for _ in range(1000)), b"<unk>"], 1000)
+    tracemalloc.start()
+    tokenizer.encode(tokenizer.tokens[5] * 8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 << 20
 
 
 def test_memory_of_encoding_does_not_grow_with_the_text() -> None:

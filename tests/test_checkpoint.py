@@ -254,3 +254,8 @@ def test_a_model_loads_without_its_optimiser_state(path):
 def test_identifiers_are_never_the_same_twice():
     entries = [entry["id"] for _ in range(20) for entry in small().history.entries]
     assert len(set(entries)) == len(entries)
+
+
+def test_the_largest_vocabulary_can_be_loaded_again():
+    escaped = json.dumps("\0" * tokenizers.base.MAX_TOKEN_BYTES)  # no token takes more characters of JSON
+    assert tokenizers.base.MAX_TOKENS * (len(escaped) + len(", ")) < checkpoint.MAX_JSON_BYTES

@@ -248,6 +248,27 @@ def test_a_vocabulary_from_text_to_a_renamed_token_of_a_trained_model(folder):
     assert exported["model"]["vocab"]["return"] == 60
 
 
+def test_a_folder_below_the_data_set_that_cannot_be_read_is_refused(folder, monkeypatch):
+    (folder / "texts" / "closed").mkdir(parents=True)
+    (folder / "texts" / "a.txt").write_text("abc" * 100)
+    listed = os.scandir
+
+    def closed(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert "closed: cannot read the folder: Permission denied" in run("train-bpe", "--dataset", "texts", status=1).stderr
+
+
+def test_too_many_reserved_tokens_are_refused_before_anything_is_learnt(folder):
+    for count in (-1, 65_536 - 20 + 1):
+        refused = run("train-bpe", "--vocab-size", 20, "--reserve-tokens", count, status=1)
+        assert f"not {count}" in refused.stderr
+        assert "New token" not in refused.stderr
+
+
 def test_unknown_characters_are_reported_by_every_command_that_reads_text(folder):
     Path("plain.txt").write_text("".join(random.Random(0).choices(["abc", "abd ", "ca", "d"], k=900)))
     Path("other.txt").write_text("abc" * 33 + "é")

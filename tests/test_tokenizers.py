@@ -422,6 +422,7 @@ def test_reserved_tokens_elsewhere_or_misspelt_are_refused(tokenizer: Tokenizer)
         (b'{"version": ' + b"9" * 5000 + b"}", "not JSON|format"),
         (b"null", "object or list, not null"),
         (b'{"unk": 1, "unk": 2}', '"unk" is there more than once'),
+        (b"{%s}" % b", ".join(b'"%d": 0' % (index % 199_999) for index in range(200_000)), '"0" is there more than once'),
     ],
 )
 def test_file_that_is_no_tokenizer_is_refused_with_its_path(content: bytes, message: str, tmp_path: Path) -> None:

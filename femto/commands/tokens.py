@@ -56,6 +56,7 @@ def train_bpe(
     from femto.commands.progress import VocabularyProgress
 
     tokenizers.check_target(tokenizer_data)
+    tokenizers.check_reserved(reserve_tokens, vocab_size)
     documents = data.read_documents(dataset)
     with VocabularyProgress(vocab_size, quiet) as progress:
         made = tokenizers.BpeTokenizer.from_documents(documents, vocab_size, case_sensitive is not False, progress.show)

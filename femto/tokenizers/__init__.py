@@ -12,7 +12,7 @@ be made from a text without options, a line in ``_build``. `BpeTokenizer.from_do
 
 from femto.errors import TokenizerError
 from femto.tokenizers.ascii import AsciiTokenizer
-from femto.tokenizers.base import Tokenizer
+from femto.tokenizers.base import Tokenizer, check_reserved
 from femto.tokenizers.bpe import BpeTokenizer
 from femto.tokenizers.bpe_training import Drop
 from femto.tokenizers.byte import ByteTokenizer
@@ -33,6 +33,7 @@ __all__ = [
     "StreamDecoder",
     "Tokenizer",
     "build",
+    "check_reserved",
     "check_target",
     "from_json",
     "load",

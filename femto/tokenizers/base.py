@@ -74,9 +74,7 @@ class Tokenizer:
 
         Raises TokenizerError if count is negative or the vocabulary would have more than 65,536 tokens.
         """
-        if not 0 <= count <= MAX_TOKENS - len(self.tokens):
-            most = MAX_TOKENS - len(self.tokens)
-            raise TokenizerError(f"reserved tokens: there can be 0 to {most} beside {len(self.tokens)}, not {count}")
+        check_reserved(count, len(self.tokens))
         taken = set(self.tokens)
         names = islice((name for name in reserved_names() if name not in taken), count)
         return type(self)([*self.tokens, *names], self.unk_id, self.case_sensitive)
@@ -213,6 +211,13 @@ class Tokenizer:
             raise TokenizerError(f"unk is {'null' if self.unk_id is None else self.unk_id}, but {where} '<unk>'")
         if self.unk_id is None and len({token for token in self.tokens if len(token) == 1}) < 256:
             raise TokenizerError("unk is missing: '<unk>' is needed unless each of the 256 bytes is a token")
+
+
+def check_reserved(count: int, vocab_size: int) -> None:
+    """Raise TokenizerError if a vocabulary of vocab_size tokens has no room for count reserved ones."""
+    most = MAX_TOKENS - vocab_size
+    if not 0 <= count <= most:
+        raise TokenizerError(f"reserved tokens: there can be 0 to {most} beside {vocab_size}, not {count}")
 
 
 def utf8_pieces(text: str | bytes, case_sensitive: bool) -> Iterator[bytes]:

@@ -180,11 +180,11 @@ def _one_line(token: object) -> str:
 
 
 def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise TokenizerError(f"field {_brief(repeated)} is there more than once")
+    fields: dict[str, object] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise TokenizerError(f"field {_brief(name)} is there more than once")
+        fields[name] = value
     return fields
 
 

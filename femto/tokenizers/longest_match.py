@@ -18,7 +18,7 @@ from femto.tokenizers.match_table import MatchTable
 BLOCK = 1 << 22  # bytes that the walks cover at a time
 MOST_WALKS = 4096
 WALK_BYTES = 256  # at least: shorter walks would spend more on agreeing than they gain
-MOST_TOKEN_BYTES = 1 << 22  # of all tokens together: with more, bisection does it all
+MOST_PREFIX_BYTES = 1 << 27  # of all prefixes of all tokens together: with more, bisection does it all
 
 
 class LongestMatch:
@@ -79,7 +79,7 @@ class LongestMatch:
     @cached_property
     def table(self) -> MatchTable | None:
         """The same tokens as a table, or None if it would be too large."""
-        if sum(map(len, self._tokens)) > MOST_TOKEN_BYTES:
+        if sum(len(token) ** 2 // 2 for token in self._tokens) > MOST_PREFIX_BYTES:
             return None
         table = MatchTable(self._tokens, self._ids, self._unknown)
         return table if len(table.next) else None
@@ -93,11 +93,12 @@ class LongestMatch:
         position = 0
         for begin, stop, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), ends.tolist(), strict=True):
             found[begin : min(position, stop)] = -1
-            while position < stop and found[position] < 0:
+            while position < stop:
+                if found[position] >= 0:  # the walk from `begin` has a token here too, and so all that it found after it is right
+                    position = end
+                    continue
                 index, after = self.match(data, start + position)
                 found[position] = index
                 found[position + 1 : min(after - start, stop)] = -1
                 position = after - start
-            if position < stop:  # the walk from `begin` has a token here too, and so all that it found after it is right
-                position = end
         return found[found >= 0], start + position

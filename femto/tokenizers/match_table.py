@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 MOST_ENTRIES = 1 << 25
 WALKS = 1 << 14  # that `detours` makes at once
+PATIENCE = 4  # times the bytes that a walk has to cover may be read by it: mostly a few are read twice
 
 
 class MatchTable:
@@ -17,16 +18,16 @@ class MatchTable:
     """
 
     def __init__(self, tokens: Sequence[bytes], ids: Sequence[int], unknown: int) -> None:
-        prefixes = {b"": 0}
-        for token in tokens:
-            for length in range(1, len(token)):
-                prefixes.setdefault(token[:length], len(prefixes))
         used = sorted(set(b"".join(tokens)))
         self.classes = np.zeros(256, np.int16)
         self.classes[used] = range(1, len(used) + 1)
         self.next = np.empty(0, np.int32)
-        if len(prefixes) * (len(used) + 1) > MOST_ENTRIES:
-            return
+        prefixes = {b"": 0}
+        for token in tokens:
+            for length in range(1, len(token)):
+                prefixes.setdefault(token[:length], len(prefixes))
+            if len(prefixes) * (len(used) + 1) > MOST_ENTRIES:
+                return
         id_of = dict(zip(tokens, ids, strict=True))
         self.lengths = np.ones(max([*ids, unknown]) + 1, np.int64)
         self.lengths[list(ids)] = [len(token) for token in tokens]
@@ -47,7 +48,8 @@ class MatchTable:
     def walk(self, data: NDArray[np.uint8], bounds: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Encode from each of bounds[:-1] until a token ends at the next of bounds or after it.
 
-        Returns the ids of all walks, (bounds[-1],), each where its token begins, -1 elsewhere; and where each walk ended.
+        Returns the ids of all walks, (bounds[-1],), each where its token begins, -1 elsewhere; and where each walk ended: before
+        the next of bounds if PATIENCE ran out, as with the tokens "a" and a thousand "a" and a "b" on a text without "b".
         """
         classes = np.zeros(len(data) + 1, np.int16)
         np.take(self.classes, data, out=classes[:-1])
@@ -58,7 +60,10 @@ class MatchTable:
         begin = bounds[:-1].copy()  # of the token that is being read
         read = begin.copy()
         row = np.zeros(len(ends), np.int32)
-        while len(walk):
+        steps = PATIENCE * int(np.diff(bounds).max()) + int(self.lengths.max())
+        for _ in range(steps):
+            if not len(walk):
+                break
             row += classes.take(read)
             row = self.next.take(row)
             read += 1
@@ -78,6 +83,7 @@ class MatchTable:
                 goes_on = np.ones(len(walk), bool)
                 goes_on[over] = False
                 walk, stop, begin, read, row = walk[goes_on], stop[goes_on], begin[goes_on], read[goes_on], row[goes_on]
+        ends[walk] = begin
         return found, ends
 
     def detours(

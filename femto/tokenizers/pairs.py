@@ -36,7 +36,7 @@ class Pairs:
 
     def __init__(self, ids: NDArray[np.int32], tokens: Sequence[bytes]) -> None:
         self.tokens = list(tokens)
-        self.ids: NDArray[np.unsignedinteger] = ids.astype(np.uint16 if len(tokens) < 1 << 14 else np.uint32)
+        self.ids: NDArray[np.unsignedinteger] = ids.astype(_smallest(len(tokens)))
         self.counts = self._count()
         self._id_of = {token: index for index, token in enumerate(self.tokens)}
         self._queue = [self._entry(pair, count) for pair, count in self.counts.items()]  # counts may be out of date: too high
@@ -48,6 +48,7 @@ class Pairs:
         Of equally frequent pairs, the first by the bytes of the left token, then of the right.
         refused: tokens not to make. show: called with each that is made.
         """
+        self.ids = self.ids.astype(_smallest(vocab_size), copy=False)
         while len(self.tokens) < vocab_size and self._queue:
             negative, left, right, pair = heapq.heappop(self._queue)
             count = self.counts.get(pair, 0)
@@ -153,6 +154,11 @@ def every_other(places: NDArray[np.intp]) -> NDArray[np.intp]:
     order -= start
     chosen: NDArray[np.intp] = places[order % 2 == 0]
     return chosen
+
+
+def _smallest(vocab_size: int) -> type[np.unsignedinteger]:
+    """The type for ids below vocab_size."""
+    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
 
 
 def _nonzero(counts: NDArray[np.intp]) -> list[tuple[int, int]]:
