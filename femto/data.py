@@ -22,7 +22,7 @@ class Dataset:
     """A text as token ids."""
 
     name: str  # the path as given
-    sha256: str  # of the file's bytes
+    sha256: str  # of the file's bytes, or of all files' one after another
     num_bytes: int
     ids: Ids  # (N,)
     num_unknown: int  # how many of them are <unk>

@@ -410,3 +410,11 @@ def test_the_hugging_face_library_gives_the_same_ids_and_text(name: str) -> None
 def test_a_case_insensitive_tokenizer_has_no_exact_equivalent() -> None:
     with pytest.raises(TokenizerError, match="only a case-sensitive"):
         tokenizers.to_huggingface(build("ascii", None, False))
+
+
+def test_a_text_that_repeats_itself_gives_what_it_can(tmp_path: Path) -> None:
+    text = words(5_000, 1, [*"abcdefgh"]) * 2
+    made = BpeTokenizer.from_text(text, 400)
+    uses = np.bincount(made.encode(text), minlength=400)
+    assert made.vocab_size == 400
+    assert uses[8:399].all()

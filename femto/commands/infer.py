@@ -39,7 +39,7 @@ def infer(
     loaded = checkpoint.load(model, optimizer=False)
     tokenizer = loaded.tokenizer
     ids = tokenizer.encode(prompt)
-    unknown_warning(tokenizer.count_unknown(ids) / max(1, len(ids)), "the prompt")
+    unknown_warning(tokenizer.count_unknown(ids), len(ids), "the prompt")
     sampling = generation.Sampling(temperature, top_k, top_p, random_numbers.fresh_seed() if seed is None else seed)
     stream = not as_json and not log_probs
     if stream:

@@ -23,8 +23,8 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
 @click.option(
     "--tokenizer-data",
     type=click.Path(),
-    help="bpe: the tokenizer's file, as train-bpe and dump-tokenizer write it, or a JSON list of tokens. char: the text whose "
-    "characters to know. [default: tokenizer.json, dataset.txt]",
+    help="bpe: file of a tokenizer (as train-bpe and dump-tokenizer write it, or a JSON list of tokens) or of a model. "
+    "char: the text whose characters to know. [default: tokenizer.json, dataset.txt]",
 )
 @click.option("--reserve-tokens", default=0, show_default=True, help="Placeholders for tokens to come.")
 @case_option
@@ -93,7 +93,7 @@ def _init(
 
 
 def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None, reserve_tokens: int) -> "Tokenizer":
-    from femto import data, tokenizers
+    from femto import checkpoint, data, tokenizers
 
     if kind != "bpe":
         if path is not None and kind != "char":
@@ -101,7 +101,7 @@ def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None, reserve
         text = data.read_text(path or "dataset.txt") if kind == "char" else None
         return tokenizers.build(kind, text, case_sensitive is not False, reserve_tokens)
     path = path or "tokenizer.json"
-    loaded = tokenizers.load(path)
+    loaded = checkpoint.load_tokenizer(path)
     if case_sensitive not in (None, loaded.case_sensitive):
         case = "sensitive" if loaded.case_sensitive else "insensitive"
         raise click.UsageError(f"{path} is case {case}, and stays so; train-bpe decides that")
@@ -137,11 +137,11 @@ def init_with(
 
     All tensors are the parent's but token_embedding, head_map_weights and head_map_bias, which depend on the vocabulary.
     """
-    from femto import checkpoint, growth, random_numbers, tokenizers
+    from femto import checkpoint, growth, random_numbers
 
     checkpoint.check_target(child, replace=force)
     loaded = checkpoint.load(parent, optimizer=False)
-    made = tokenizers.load(tokenizer_data)
+    made = checkpoint.load_tokenizer(tokenizer_data)
     if seed is None:
         seed = random_numbers.fresh_seed()
     grown = growth.init_with(loaded, made, num_tokens, seed)

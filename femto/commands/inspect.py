@@ -67,7 +67,7 @@ def evaluate(model: str, dataset: str, validation_split: float, as_json: bool) -
             }
         )
         return
-    unknown_warning(read.unknown_share, dataset)
+    unknown_warning(read.num_unknown, len(read.ids), dataset)
     click.echo(f"loss: {result.nats:.4f} nats a token")
     click.echo(f"bits a byte: {result.bits_per_byte:.4f}")
     click.echo(f"perplexity: {result.perplexity:.4f}")

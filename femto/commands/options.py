@@ -69,7 +69,8 @@ def finite(document: Any) -> Any:
     return None if isinstance(document, float) and not math.isfinite(document) else document
 
 
-def unknown_warning(share: float, what: str) -> None:
-    """Say on standard error how much of a text the tokenizer does not know."""
-    if share:
-        click.echo(f"note: {share:.2%} of {what} is <unk>: its tokenizer lacks those characters", err=True)
+def unknown_warning(count: int, total: int, what: str) -> None:
+    """Say on standard error how many of a text's tokens the tokenizer does not know."""
+    if count:
+        share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {total:,} tokens"
+        click.echo(f"note: {share}: its tokenizer lacks those characters", err=True)

@@ -46,7 +46,7 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
     loaded = checkpoint.load(model, optimizer=False)
     read = data.load_dataset(dataset, loaded.tokenizer)
     data.require_two(read.ids, dataset)
-    unknown_warning(read.unknown_share, dataset)
+    unknown_warning(read.num_unknown, len(read.ids), dataset)
     chunk_size = chunk_size or loaded.model.config.num_tokens + 1
     total = number_of_chunks(read.ids, chunk_size)
     state: dict[str, Any] = {

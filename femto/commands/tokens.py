@@ -1,5 +1,6 @@
 """`femto train-bpe`, `count-tokens`, `dump-tokenizer`, `rename-token`: vocabularies, learnt, seen and mended."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -78,7 +79,7 @@ def train_bpe(
             }
         )
         return
-    unknown_warning(encoded.unknown_share, dataset)
+    unknown_warning(encoded.num_unknown, len(encoded.ids), dataset)
     also = f", {reserve_tokens} of them reserved" if reserve_tokens else ""
     click.echo(f"{tokenizer_data}: {reserved.vocab_size} tokens{also}; {bytes_per_token:.3f} bytes of {dataset} a token")
 
@@ -97,8 +98,10 @@ def count_tokens(model: str, dataset: str) -> None:
     counts = np.bincount(read.ids, minlength=tokenizer.vocab_size)
     order = np.argsort(-counts, kind="stable").tolist()
     names = tokenizer.readable_tokens()
-    unknown_warning(read.unknown_share, dataset)
-    print_json([{"rank": rank, "id": i, "token": names[i], "count": int(counts[i])} for rank, i in enumerate(order)])
+    unknown_warning(read.num_unknown, len(read.ids), dataset)
+    entries = [{"rank": rank, "id": i, "token": names[i], "count": int(counts[i])} for rank, i in enumerate(order)]
+    lines = ",\n".join(f"  {json.dumps(entry, ensure_ascii=False)}" for entry in entries)  # one a line, to be read
+    click.echo(f"[\n{lines}\n]")
 
 
 @main.command()

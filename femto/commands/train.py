@@ -84,7 +84,7 @@ def train(
     if reset_optimizer:
         growth.reset_optimizer(loaded)
     read = data.load_dataset(dataset, loaded.tokenizer)
-    unknown_warning(read.unknown_share, dataset)
+    unknown_warning(read.num_unknown, len(read.ids), dataset)
     session = Session(loaded, read, model, save_every, validate_every)
     steps_before = loaded.history.num_steps
     progress, stop = Progress(steps, quiet), StopRequest()

@@ -1,6 +1,6 @@
 """What every tokenizer shares: a vocabulary of byte strings, greedy longest match, and decoding.
 
-A kind (``ascii``, ``byte``, ``char``) is a subclass that checks its vocabulary and may encode faster; its ids must be
+A kind (``ascii``, ``byte``, ``char``, ``bpe``) is a subclass that checks its vocabulary and may encode faster; its ids must be
 those that :meth:`Tokenizer.encode` of this class gives, which is the oracle of the tests.
 """
 

@@ -57,19 +57,18 @@ def learn(
     learning = Learning(text, characters, show)
     learning.grow(round(GROW * vocab_size))
     learning.shrink(max(round(SHRINK * vocab_size), 1 + len(characters)))
-    most = round(GROW * vocab_size)
-    while True:
-        learning.grow(most)
-        learning.shrink(vocab_size)
-        unused = learning.drop_unused()
-        if len(learning.tokens) == vocab_size:
-            return [*learning.tokens[1:], UNKNOWN]
-        if not unused:
-            raise TokenizerError(
-                f"the data is too small, or repeats itself too much, for {vocab_size} tokens that are all used: "
-                f"it gives {len(learning.tokens)}; take more data or a smaller vocabulary"
-            )
-        most = vocab_size + FEWEST
+    learning.grow(round(GROW * vocab_size))
+    learning.fill(vocab_size)
+    if len(learning.tokens) < vocab_size:  # a text that repeats itself has little use for so many; fewer are more modest
+        learning = Learning(text, characters, show)
+        learning.grow(vocab_size)
+        learning.fill(vocab_size)
+    if len(learning.tokens) < vocab_size:
+        raise TokenizerError(
+            f"the data is too small, or repeats itself too much, for {vocab_size} tokens that are all used: "
+            f"it gives {len(learning.tokens)}; take more data or a smaller vocabulary"
+        )
+    return [*learning.tokens[1:], UNKNOWN]
 
 
 def expected_merges(vocab_size: int) -> int:
@@ -110,6 +109,17 @@ class Learning:
         pairs.merge(vocab_size, self._refused, self._show)
         self.tokens = pairs.tokens
 
+    def fill(self, vocab_size: int) -> None:
+        """Drop what is too much and what is not used, learn others instead, until it is vocab_size or gets no more."""
+        before = 0
+        while True:
+            self.shrink(vocab_size)
+            self.drop_unused()
+            if not before < len(self.tokens) < vocab_size:
+                return
+            before = len(self.tokens)
+            self.grow(vocab_size + FEWEST)
+
     def shrink(self, vocab_size: int) -> None:
         """Drop the tokens that are most dispensable, until there are vocab_size at most."""
         costs = np.zeros(len(self.tokens), np.int64)
@@ -124,14 +134,13 @@ class Learning:
             merges = np.argsort(costs[self._first :], kind="stable") + self._first
             candidates = np.sort(merges[: excess + FEWEST])
 
-    def drop_unused(self) -> bool:
-        """Drop the merges that the text does not need at all, never to be learnt again; whether there were any."""
+    def drop_unused(self) -> None:
+        """Drop the merges that the text does not need at all, never to be learnt again."""
         uses = np.bincount(self._match().encode(self._text), minlength=len(self.tokens))
         unused = np.flatnonzero(uses[self._first :] == 0) + self._first
         self._refused.update(self.tokens[index] for index in unused.tolist())
         if len(unused):
             self._drop(unused)
-        return len(unused) > 0
 
     def _costs(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
         """How many more tokens the sample would take without each of the candidates alone."""

@@ -112,6 +112,8 @@ def _tokens(values: list[object], what: str) -> list[bytes]:
 def load(path: str | os.PathLike[str]) -> Tokenizer:
     """Read a tokenizer file. Raises TokenizerError, one line that begins with the path."""
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
+            raise TokenizerError(f"{path}: cannot read: not a regular file")
         with open(path, "rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
@@ -124,7 +126,9 @@ def load(path: str | os.PathLike[str]) -> Tokenizer:
         raise TokenizerError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path}: not UTF-8 at byte {error.start}") from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise TokenizerError(f"{path}: not JSON of a tokenizer: nested too deeply") from error
+    except ValueError as error:
         raise TokenizerError(f"{path}: not JSON: {error}") from error
 
 

@@ -89,22 +89,22 @@ class Pairs:
         """Put the id `new` in place of the pair wherever it stands, from left to right, and count anew around it."""
         left, right = pair
         places = self._places(pair)
-        ids, size = self.ids, len(self.tokens)
+        ids = self.ids
         follows = np.zeros(len(places) + 1, bool)  # whether a merge begins where the one before it ends
         np.equal(places[1:], places[:-1] + 2, out=follows[1:-1])
         before, after = places[~follows[:-1]] - 1, places + 2
         before = before[before >= 0]
         inside = after < len(ids)
-        beside_left = np.bincount(ids[before], minlength=size)  # what stands before the pair, but for the pair itself
-        beside_right = np.bincount(ids[after[inside]], minlength=size)
-        beside_new = np.bincount(ids[after[inside & ~follows[1:]]], minlength=size)
+        beside_left = _counted(ids[before])  # what stands before the pair, but for the pair itself
+        beside_right = _counted(ids[after[inside]])
+        beside_new = _counted(ids[after[inside & ~follows[1:]]])
         self._change(pair, -len(places))
-        for index, count in _nonzero(beside_left):
+        for index, count in beside_left:
             self._change((index, left), -count)
             self._change((index, new), count)
-        for index, count in _nonzero(beside_right):
+        for index, count in beside_right:
             self._change((right, index), -count)
-        for index, count in _nonzero(beside_new):
+        for index, count in beside_new:
             self._change((new, index), count)
         self._change((new, new), int(np.count_nonzero(follows)))
         ids[places] = new
@@ -161,7 +161,7 @@ def _smallest(vocab_size: int) -> type[np.unsignedinteger]:
     return np.uint16 if vocab_size <= 1 << 16 else np.uint32
 
 
-def _nonzero(counts: NDArray[np.intp]) -> list[tuple[int, int]]:
-    """The ids but <unk> that were counted, and how often."""
-    found = np.flatnonzero(counts[1:]) + 1
-    return list(zip(found.tolist(), counts[found].tolist(), strict=True))
+def _counted(ids: NDArray[np.unsignedinteger]) -> list[tuple[int, int]]:
+    """Each id but <unk>, and how often it is there."""
+    kinds, counts = np.unique(ids[ids > 0], return_counts=True)
+    return list(zip(kinds.tolist(), counts.tolist(), strict=True))
