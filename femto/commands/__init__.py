@@ -51,6 +51,6 @@ def main() -> None:
     """
 
 
-from femto.commands import bench, demo, infer, initialize, inspect, tokens, train  # noqa: E402  (they need `main`)
+from femto.commands import bench, demo, diagnose, infer, initialize, inspect, tokens, train  # noqa: E402  (they need `main`)
 
-__all__ = ["bench", "demo", "infer", "initialize", "inspect", "main", "tokens", "train"]
+__all__ = ["bench", "demo", "diagnose", "infer", "initialize", "inspect", "main", "tokens", "train"]
