@@ -5,6 +5,7 @@ A backward takes the gradient of its output and returns that of its input; gradi
 allocates after construction, and nothing multiplies matrices but `femto.kernels`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,7 @@ class LayerNorm:
         self.out = workspace.own(f"{kind}_out", workspace.rows, columns)
         self.mean = workspace.own(f"{kind}_mean", workspace.rows)
         self.rstd = workspace.own(f"{kind}_rstd", workspace.rows)
+        self.watch: Callable[[Floats, Floats], None] | None = None  # told the gradients of out and of x, after each backward
 
     def forward(self, x: Floats) -> Floats:
         self.x = x
@@ -96,7 +98,10 @@ class LayerNorm:
 
     def backward(self, dout: Floats, dx: Floats, residual: Floats | None = None) -> Floats:
         assert self.d_gain is not None and self.d_bias is not None
-        return kernels.layer_norm_backward(dout, self.x, self.mean, self.rstd, self.gain, self.d_gain, self.d_bias, dx, residual)
+        kernels.layer_norm_backward(dout, self.x, self.mean, self.rstd, self.gain, self.d_gain, self.d_bias, dx, residual)
+        if self.watch:
+            self.watch(dout, dx)
+        return dx
 
 
 class KeyValueCache:

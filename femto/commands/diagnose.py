@@ -1,0 +1,135 @@
+"""`femto diagnose`: why a model is stuck."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from femto.commands import main
+from femto.commands.options import dataset_option, json_option, model_option, print_json, threads_option
+
+if TYPE_CHECKING:
+    from femto.diagnosis import Finding
+    from femto.diagnosis.records import DataReport, Diagnosis, LayerReport
+
+COLUMNS = (
+    "layer",
+    "in",
+    "norm",
+    "attn",
+    "norm2",
+    "ff",
+    "out",
+    "gradient",
+    "update",
+    "gain",
+    "gain2",
+    "dead",
+    "entropy",
+    "distance",
+)
+
+
+@main.command()
+@model_option
+@dataset_option
+@click.option(
+    "--batch-size", type=click.IntRange(1, 1_048_576), help="Windows in each of the four batches. [default: as in training]"
+)
+@threads_option
+@json_option
+def diagnose(model: str, dataset: str, batch_size: int | None, as_json: bool) -> None:
+    """Look into a model at work, and say why it is stuck.
+
+    Measures four batches, forward and backward, without changing the model: sizes of signal and gradient, attention, updates and
+    loss; then says what is wrong and what to do. docs/diagnose.md of the source explains each figure and finding.
+    """
+    from femto import checkpoint, data
+    from femto.diagnosis import diagnose as measure
+    from femto.diagnosis import find
+
+    loaded = checkpoint.load(model)
+    diagnosis = measure(loaded, data.load_dataset(dataset, loaded.tokenizer), batch_size)
+    found = find(diagnosis)
+    if as_json:
+        print_json({"model": model, **asdict(diagnosis), "findings": [asdict(finding) for finding in found]})
+        return
+    for line in (*model_lines(model, diagnosis), "", *data_lines(diagnosis.data), "", *finding_lines(diagnosis, found)):
+        click.echo(line)
+
+
+def model_lines(model: str, diagnosis: "Diagnosis") -> list[str]:
+    """Training, the table of layers, embedding and output."""
+    training, embedding, output = diagnosis.training, diagnosis.embedding, diagnosis.output
+    table = "" if embedding.positional_rms is None else f", positional table {embedding.positional_rms:.2g}"
+    rows = [COLUMNS, *(layer_cells(layer) for layer in diagnosis.layers)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    dropout = f", dropout {training.dropout:g} costs {training.dropout_cost:.3f} nats" if training.dropout else ""
+    return [
+        f"{model}: {diagnosis.config.num_parameters:,} parameters, {training.steps:,} steps; learning rate "
+        f"{training.learning_rate:.2g} of {training.peak_learning_rate:g}{dropout}",
+        f"embedding {embedding.rms:.2g}{table}; update {embedding.update_to_weight:.1e}",
+        *("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows),
+        f"output: norm {output.norm.rms:.2g}, gain {output.norm_gains.rms:.2g}, head_map {output.weights_rms:.2g}, "
+        f"logits {output.logits_std:.2g}; update {output.update_to_weight:.1e}; gradient norm {training.gradient_norm:.2g}",
+        "(RMS of signals, gradient of the layer's output, AdamW's update over the weights, RMS gains, share of dead GELU units,",
+        " attention entropy over that of looking everywhere alike: lowest to highest head, mean distance in tokens)",
+    ]
+
+
+def layer_cells(layer: "LayerReport") -> tuple[str, ...]:
+    """One row of the table."""
+    entropies, distances = [head.entropy for head in layer.heads], [head.distance for head in layer.heads]
+    return (
+        str(layer.layer),
+        f"{layer.input.rms:.2g}",
+        f"{layer.norm.rms:.2g}",
+        f"{layer.attention_rms:.2g}",
+        f"{layer.atten_norm.rms:.2g}",
+        f"{layer.feedforward_rms:.2g}",
+        f"{layer.output.rms:.2g}",
+        f"{layer.output.gradient_rms:.1e}",
+        f"{layer.update_to_weight:.1e}",
+        f"{layer.norm_gains.rms:.2g}",
+        f"{layer.atten_norm_gains.rms:.2g}",
+        f"{layer.dead_gelu_share:.0%}",
+        f"{min(entropies):.2f}-{max(entropies):.2f}",
+        f"{min(distances):.0f}-{max(distances):.0f}",
+    )
+
+
+def data_lines(measured: "DataReport") -> list[str]:
+    """The loss and what it is compared with."""
+    lines = [
+        f"{measured.name}: {measured.num_tokens:,} tokens, {measured.measured_tokens:,} measured, "
+        f"{measured.unknown_share:.2%} <unk>",
+        f"loss {measured.loss:.4f} nats a token; ln V {measured.uniform_loss:.4f}; token frequencies "
+        f"{measured.frequency_loss:.4f} there, {measured.unigram_entropy:.4f} in all",
+    ]
+    if measured.known:
+        stages = "".join(f"; {stage.loss:.3f}: {stage.meaning}" for stage in measured.known.plateaus)
+        lines.append(f"known data {measured.known.name}: floor {measured.known.floor:.3f}{stages}")
+    buckets = (f"{_range(bucket.first, bucket.last)} {bucket.loss:.3f}" for bucket in measured.by_position)
+    return [*lines, "by position: " + ", ".join(buckets)]
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def finding_lines(diagnosis: "Diagnosis", found: "list[Finding]") -> list[str]:
+    """The findings, numbered, each with its advice; or that there are none."""
+    if found:
+        lines = [f"findings: {len(found)}"]
+        for number, finding in enumerate(found, 1):
+            lines += [f"{number}. {finding.message}", f"   {finding.advice}"]
+        return lines
+    updates = [layer.update_to_weight for layer in diagnosis.layers]
+    gains = [gains.rms for layer in diagnosis.layers for gains in (layer.norm_gains, layer.atten_norm_gains)]
+    lowest = min(head.entropy for layer in diagnosis.layers for head in layer.heads)
+    measured = diagnosis.data
+    return [
+        f"no findings: loss {measured.loss:.3f} against {measured.frequency_loss:.3f} of the token frequencies, "
+        f"gains {min(gains):.2f} to {max(gains):.2f}, updates {min(updates):.1e} to {max(updates):.1e} of the weights, "
+        f"most selective head {lowest:.2f}"
+    ]
