@@ -10,15 +10,16 @@
 3
 
 `create`, `load` and `save` make, read and write a Checkpoint: model, tokenizer, optimiser and history. `Session` trains it and
-yields what happens; `generate` and `evaluate` use it. Below lie `femto.model` (the graph), `femto.kernels` (the compiled
-functions) and `femto.tokenizers`. `femto.commands.main` is the command line.
+yields what happens; `generate` and `evaluate` use it. `femto.growth` makes it larger, `femto.compare` and `femto.lineage` tell
+what it shares with others, `femto.diagnosis` why it is stuck. Below lie `femto.model` (the graph), `femto.kernels` (the
+compiled functions) and `femto.tokenizers`. `femto.commands.main` is the command line.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from femto import kernels, tokenizers
+    from femto import chunks, compare, diagnosis, embeddings, growth, kernels, lineage, tokenizers
     from femto._version import __version__
     from femto.checkpoint import Checkpoint, create, load, save
     from femto.config import PRESETS, ModelConfig, TrainConfig
@@ -42,6 +43,8 @@ _HOMES = {
     "training": ("Loss", "Step", "Trainer", "evaluate"),
 }
 
+_MODULES = ("chunks", "compare", "diagnosis", "embeddings", "growth", "kernels", "lineage", "tokenizers")
+
 __all__ = [
     "PRESETS",
     "Checkpoint",
@@ -60,12 +63,18 @@ __all__ = [
     "Trainer",
     "Validation",
     "__version__",
+    "chunks",
+    "compare",
     "complete",
     "create",
+    "diagnosis",
+    "embeddings",
     "evaluate",
     "from_text",
     "generate",
+    "growth",
     "kernels",
+    "lineage",
     "load",
     "load_dataset",
     "save",
@@ -74,7 +83,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("kernels", "tokenizers"):
+    if name in _MODULES:
         return importlib.import_module(f"femto.{name}")
     for home, names in _HOMES.items():
         if name in names:

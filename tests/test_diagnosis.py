@@ -441,7 +441,7 @@ def test_the_command_prints_findings(files, healthy):
     model, text = files
     nan_weight(healthy)
     checkpoint.save(healthy, model)
-    shown = run("--model", model, "--dataset", text).stdout
+    shown = run(model, "--dataset", text).stdout
     assert "findings: 1\n1. weights are not finite in proj_1_weights\n   go back" in shown
     document = json.loads(run("--model", model, "--dataset", text, "--json").stdout)
     assert document["findings"][0]["code"] == "not_finite_weights"

@@ -429,7 +429,7 @@ def test_an_imported_model_is_shown_and_trains_on(tmp_path, monkeypatch):
     assert shown == f"new.dat: 31,845 parameters, 101 tokens, 201 steps; imported from {TRAINED}\n"
     assert run("loss", "--model", "new.dat").stdout.split() == list(LAST_LOSSES)
     info = run("info", "--model", "new.dat").stdout
-    assert "session on text.txt, steps 1 to 201, dropout 0.0, loss 4.6154 to 3.2991" in info
+    assert "session on text.txt (0080b424), steps 1 to 201, dropout 0.0, loss 4.6154 to 3.2991" in info
     assert f"init, preset reference, imported from {TRAINED}\n" in info
     run("train", "--model", "new.dat", "--steps", 2, "--quiet")
     after = json.loads(run("info", "--model", "new.dat", "--json").stdout)

@@ -31,6 +31,7 @@ COLUMNS = (
 
 
 @main.command()
+@click.argument("path", metavar="[MODEL]", required=False, type=click.Path())
 @model_option
 @dataset_option
 @click.option(
@@ -38,8 +39,8 @@ COLUMNS = (
 )
 @threads_option
 @json_option
-def diagnose(model: str, dataset: str, batch_size: int | None, as_json: bool) -> None:
-    """Look into a model at work, and say why it is stuck.
+def diagnose(path: str | None, model: str, dataset: str, batch_size: int | None, as_json: bool) -> None:
+    """Look into MODEL at work, and say why it is stuck.
 
     Measures four batches, forward and backward, without changing the model: sizes of signal and gradient, attention, updates and
     loss; then says what is wrong and what to do. docs/diagnose.md of the source explains each figure and finding.
@@ -48,6 +49,7 @@ def diagnose(model: str, dataset: str, batch_size: int | None, as_json: bool) ->
     from femto.diagnosis import diagnose as measure
     from femto.diagnosis import find
 
+    model = path or model
     loaded = checkpoint.load(model)
     diagnosis = measure(loaded, data.load_dataset(dataset, loaded.tokenizer), batch_size)
     found = find(diagnosis)

@@ -162,7 +162,9 @@ def entry_line(entry: "Mapping[str, Any]", losses: "NDArray[np.float32]", first_
         return f"extend-context to {entry.get('num_tokens')} tokens"
     if kind != "session":
         return str(kind)
-    name = entry["dataset"]["name"]
+    dataset = entry["dataset"]
+    digest = dataset.get("sha256") or dataset.get("file_hash")  # the latter of the log's program
+    name = f"{dataset['name']} ({str(digest)[:8]})" if digest else dataset["name"]
     if not len(losses):
         return f"session on {name}, no steps"
     return (
