@@ -19,7 +19,7 @@ INLINE vf v_exp(vf x) {
     p = v_fma(p, r, v_set(1.6666665459e-1f));
     p = v_fma(p, r, v_set(5.0000001201e-1f));
     p = v_fma(p, r * r, r) + v_set(1.0f);
-    vi scaled = (vi)p + ((vi)shifted << 23);
+    const vi scaled = (vi)((vu)p + ((vu)shifted << 23)); /* unsigned, so that NaN cannot overflow */
     return (vf)((scaled & in_range) | ((vi)x & not_a_number));
 }
 
@@ -33,7 +33,7 @@ INLINE vf v_exp2(vf x) {
     p = v_fma(p, r, v_set(0.24022242426872253f));
     p = v_fma(p, r, v_set(0.6931470036506653f));
     p = v_fma(p, r, v_set(1.0f));
-    return (vf)((vi)p + ((vi)shifted << 23));
+    return (vf)((vu)p + ((vu)shifted << 23));
 }
 
 #define GELU_SCALE 1.5957691216057308f /* 2 sqrt(2/pi) */
