@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import femto
-from femto.commands import main
+from femto.commands import SECTIONS, main
 
 TEXT = "to be or not to be, that is the question;\n" * 40
 SMALL = ["--num-tokens", "16", "--embedding-degree", "16", "--num-layers", "2", "--num-heads", "2", "--seed", "1"]
@@ -406,6 +406,15 @@ def test_the_environment_chooses_instruction_set_and_threads(folder, variable, v
         assert err.count("\n") == 1
     else:
         assert json.loads(out)["isa"] == value
+
+
+def test_help_has_every_command_once():
+    listed = [name for commands in SECTIONS.values() for name in commands]
+    assert sorted(listed) == sorted(main.commands)
+    shown = run("--help").stdout
+    for commands in SECTIONS.values():
+        for name, few_words in commands.items():
+            assert re.search(rf"^  {name} +{few_words}$", shown, re.MULTILINE)
 
 
 def test_the_library_is_on_one_screen():

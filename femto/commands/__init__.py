@@ -15,8 +15,48 @@ class WrongSetting(click.ClickException):
     exit_code = 2
 
 
+SECTIONS = {  # of `femto --help`: every command once, in a few words
+    "Train and use models": {
+        "demo": "the main job on data of its own, in about a minute",
+        "init": "a new model",
+        "train": "train a model on a text, from where it stopped",
+        "infer": "continue a prompt",
+        "evaluate": "the loss on a text, in nats a token and bits a byte",
+        "bench": "how fast this machine trains and generates",
+    },
+    "Look into models": {
+        "info": "shape, memory, settings, history",
+        "loss": "the last training losses",
+        "diagnose": "why a model is stuck",
+        "compare": "how two models are related, and what differs",
+        "history": "the family tree of models",
+        "chunks": "the passages that a model knows best and worst",
+        "cluster-tokens": "tokens whose embeddings are alike",
+    },
+    "Grow and convert models": {
+        "insert-layer": "a deeper model that says the same",
+        "insert-head": "a wider model that says the same",
+        "extend-context": "a model with a longer context",
+        "init-with": "the layers of a model for another vocabulary",
+        "reset-optimizer": "drop the optimiser's state",
+        "import": "a model of the log's own program",
+    },
+    "Vocabularies": {
+        "train-bpe": "learn a vocabulary from a text",
+        "count-tokens": "how often each token is used in a text",
+        "dump-tokenizer": "the tokenizer of a model as JSON",
+        "rename-token": "turn a reserved token into a real one",
+    },
+}
+
+
 class Group(click.Group):
     """A group that turns femto's errors into one line on standard error: status 1, or 2 for a setting out of range."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, help) for name, help in commands.items()], col_max=20)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
