@@ -6,7 +6,7 @@ Layout, byte by byte: docs/checkpoint-format.md.
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto import config as records
-from femto import container, tokenizers
+from femto import container, files, tokenizers
 from femto.buffers import layout_size
 from femto.config import ModelConfig, TrainConfig
 from femto.errors import CheckpointError, ConfigError, TokenizerError
@@ -190,6 +190,20 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
         state.m[...], state.v[...] = both[: model.layout.size], both[model.layout.size :]
         state.step = step
     return Checkpoint(model, tokenizer, training, history, state)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes from changing a model between loading and saving it; every command that changes one does.
+
+    Raises CheckpointError, which names the process, if another one works on it.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(path))
+        except BlockingIOError as error:
+            raise CheckpointError(f"{path} is {error.strerror}; wait for its end, or work on a copy") from error
+        yield
 
 
 def check_target(path: str | os.PathLike[str], replace: bool = True) -> None:

@@ -312,6 +312,25 @@ def test_a_signal_finishes_the_step_saves_and_exits_0(model, number):
     assert run_json("info", "--model", "b.dat")["parameters_sha256"] == run_json("info")["parameters_sha256"]
 
 
+def test_two_processes_never_work_on_one_model(model):
+    child = process("train", "--steps", 10_000_000)
+    while "step" not in child.stderr.readline():
+        pass
+    before = model.read_bytes()
+    in_place = ["insert-layer", "--output", "model.dat"]
+    for command in (["train", "--steps", 1], ["reset-optimizer"], in_place, ["rename-token", "x"]):
+        refused = run(*command, status=1).stderr
+        assert refused == f"Error: model.dat is in use by process {child.pid}; wait for its end, or work on a copy\n"
+    assert model.read_bytes() == before
+    run("evaluate")  # reading is free
+    child.kill()
+    child.communicate()
+    assert Path(".model.dat.lock").exists()  # a dead process's lock is none
+    run("train", "--steps", 1, "--quiet")
+    assert run_json("info")["num_steps"] == 4
+    assert not Path(".model.dat.lock").exists()
+
+
 def test_an_unknown_character_counts_as_the_byte_it_stands_for(folder):
     Path("accents.txt").write_text("é" * 3000)
     run("init", *SMALL)

@@ -92,11 +92,12 @@ def _grow(
 
     same = os.path.exists(output) and os.path.exists(input) and os.path.samefile(input, output)
     checkpoint.check_target(output, replace=force or same)
-    loaded = checkpoint.load(input)
-    grown = grow(loaded, random_numbers.fresh_seed() if seed is None else seed)
-    if reset_optimizer and grown.optimizer:
-        growth.reset_optimizer(grown)
-    checkpoint.save(grown, output)
+    with checkpoint.locked(output):
+        loaded = checkpoint.load(input)
+        grown = grow(loaded, random_numbers.fresh_seed() if seed is None else seed)
+        if reset_optimizer and grown.optimizer:
+            growth.reset_optimizer(grown)
+        checkpoint.save(grown, output)
     before, after = loaded.model.config, grown.model.config
     kept = growth.preserves_function(after) or grown.history.entries[-1]["kind"] == "extend-context"
     if as_json:
@@ -125,7 +126,8 @@ def reset_optimizer(model: str) -> None:
     """Drop the optimiser's state: moments, and the step that the learning rate follows, begin anew."""
     from femto import checkpoint, growth
 
-    loaded = checkpoint.load(model)
-    growth.reset_optimizer(loaded)
-    checkpoint.save(loaded, model)
+    with checkpoint.locked(model):
+        loaded = checkpoint.load(model)
+        growth.reset_optimizer(loaded)
+        checkpoint.save(loaded, model)
     click.echo(f"{model}: the optimiser is reset")

@@ -138,9 +138,10 @@ def rename_token(name: str, model: str, token_id: int | None, as_json: bool) -> 
     from femto import checkpoint, growth, tokenizers
 
     if checkpoint.is_model(model):
-        loaded = checkpoint.load(model)
-        renamed = growth.rename_token(loaded, name, token_id)
-        checkpoint.save(loaded, model)
+        with checkpoint.locked(model):
+            loaded = checkpoint.load(model)
+            renamed = growth.rename_token(loaded, name, token_id)
+            checkpoint.save(loaded, model)
         left = loaded.tokenizer.num_reserved
     else:
         changed = tokenizers.BpeTokenizer.renamed(tokenizers.load(model), name, token_id)

@@ -77,19 +77,20 @@ def train(
     from femto.session import Session, Validation
     from femto.training import Step
 
-    loaded = checkpoint.load(model)
-    if settings["batch_size"] is not None and settings["micro_batch_size"] is None:
-        settings["micro_batch_size"] = 0  # the stored one was chosen for another batch
-    loaded.training = config.updated(loaded.training, settings)
-    if reset_optimizer:
-        growth.reset_optimizer(loaded)
-    read = data.load_dataset(dataset, loaded.tokenizer)
-    unknown_warning(read.num_unknown, len(read.ids), dataset)
-    session = Session(loaded, read, model, save_every, validate_every)
-    steps_before = loaded.history.num_steps
-    progress, stop = Progress(steps, quiet), StopRequest()
-    last: dict[str, Any] = {}
     with ExitStack() as stack:
+        stack.enter_context(checkpoint.locked(model))
+        loaded = checkpoint.load(model)
+        if settings["batch_size"] is not None and settings["micro_batch_size"] is None:
+            settings["micro_batch_size"] = 0  # the stored one was chosen for another batch
+        loaded.training = config.updated(loaded.training, settings)
+        if reset_optimizer:
+            growth.reset_optimizer(loaded)
+        read = data.load_dataset(dataset, loaded.tokenizer)
+        unknown_warning(read.num_unknown, len(read.ids), dataset)
+        session = Session(loaded, read, model, save_every, validate_every)
+        steps_before = loaded.history.num_steps
+        progress, stop = Progress(steps, quiet), StopRequest()
+        last: dict[str, Any] = {}
         try:
             file = stack.enter_context(open(metrics, "ab", buffering=0)) if metrics else None
         except OSError as error:
@@ -111,8 +112,8 @@ def train(
                     if stop():
                         break
                 progress.say(sample)
-    if steps == 0 and reset_optimizer:
-        checkpoint.save(loaded, model)
+        if steps == 0 and reset_optimizer:
+            checkpoint.save(loaded, model)
     history = loaded.history
     result = {
         "model": model,
