@@ -318,7 +318,7 @@ def test_two_processes_never_work_on_one_model(model):
         pass
     before = model.read_bytes()
     in_place = ["insert-layer", "--output", "model.dat"]
-    for command in (["train", "--steps", 1], ["reset-optimizer"], in_place, ["rename-token", "x"]):
+    for command in (["train", "--steps", 1], ["reset-optimizer"], in_place, ["rename-token", "x"], ["init", "--force"]):
         refused = run(*command, status=1).stderr
         assert refused == f"Error: model.dat is in use by process {child.pid}; wait for its end, or work on a copy\n"
     assert model.read_bytes() == before

@@ -22,7 +22,8 @@ def import_model(old: str, new: str, force: bool, as_json: bool) -> None:
 
     checkpoint.check_target(new, replace=force)
     loaded = load_log_model(old)
-    checkpoint.save(loaded, new)
+    with checkpoint.locked(new):
+        checkpoint.save(loaded, new)
     shape, steps = loaded.model.config, loaded.history.num_steps
     if as_json:
         print_json(

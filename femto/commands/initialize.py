@@ -88,7 +88,8 @@ def _init(
     if seed is None:
         seed = random_numbers.fresh_seed()
     training = config.updated(chosen.training, {"seed": seed})
-    checkpoint.save(checkpoint.create(model_config, made, training, preset), model)
+    with checkpoint.locked(model):
+        checkpoint.save(checkpoint.create(model_config, made, training, preset), model)
     _report(model, model_config, seed, as_json, preset=preset)
 
 
@@ -145,5 +146,6 @@ def init_with(
     if seed is None:
         seed = random_numbers.fresh_seed()
     grown = growth.init_with(loaded, made, num_tokens, seed)
-    checkpoint.save(grown, child)
+    with checkpoint.locked(child):
+        checkpoint.save(grown, child)
     _report(child, grown.model.config, seed, as_json, parent=parent)
