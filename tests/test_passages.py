@@ -26,7 +26,7 @@ def checkpoint():
     return made
 
 
-@pytest.mark.parametrize("chunk_size", [2, 5, 9, 20, 31, 947, 5000])
+@pytest.mark.parametrize("chunk_size", [2, 5, 9, 20, 31, 947, 5000, 10**25])
 @pytest.mark.parametrize("first", [0, 3])
 def test_a_chunk_has_the_loss_of_its_text_alone(checkpoint, chunk_size, first):
     ids = checkpoint.tokenizer.encode(TEXT)
@@ -37,6 +37,15 @@ def test_a_chunk_has_the_loss_of_its_text_alone(checkpoint, chunk_size, first):
     for place in random.Random(1).sample(range(first, count), min(5, len(found))) + ([count - 1] if len(found) else []):
         alone = ids[place * chunk_size : (place + 1) * chunk_size]
         assert found[place - first] == pytest.approx(femto.evaluate(checkpoint.model, alone, lengths).nats, rel=1e-6)
+
+
+def test_a_chunk_of_many_windows_is_computed_some_at_a_time(checkpoint):
+    ids = checkpoint.tokenizer.encode(TEXT * 12)
+    lengths = checkpoint.tokenizer.token_lengths()
+    for chunk_size in (len(ids), len(ids) - 3000):
+        found = np.concatenate(list(chunk_losses(checkpoint.model, ids, chunk_size)))
+        parts = [part for part in (ids[:chunk_size], ids[chunk_size:]) if len(part)]
+        assert found == pytest.approx([femto.evaluate(checkpoint.model, part, lengths).nats for part in parts], rel=1e-6)
 
 
 def test_every_token_is_in_a_chunk_but_one_that_would_be_alone():
