@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import femto
-from femto import tokenizers
+from femto import embeddings, tokenizers
 from femto.chunks import chunk_losses, number_of_chunks
 from femto.commands import main
 from femto.embeddings import closest_tokens
@@ -118,7 +118,8 @@ def test_the_closest_tokens_are_those_of_all_pairs(checkpoint, files):
     assert len(json.loads(run("cluster-tokens", "--json").stdout)["heads"][1]) == 10
 
 
-def test_large_vocabularies_are_compared_block_by_block(checkpoint):
+def test_large_vocabularies_are_compared_block_by_block(monkeypatch):
+    monkeypatch.setattr(embeddings, "ELEMENTS", 400 * 1300)
     config = femto.ModelConfig(1300, num_tokens=4, embedding_degree=8, num_layers=1, num_heads=2)
     model = femto.Model(config).initialize(3)
     model.tensors["token_embedding"][1290, 4:] = 2.0 * model.tensors["token_embedding"][5, 4:]
@@ -126,3 +127,13 @@ def test_large_vocabularies_are_compared_block_by_block(checkpoint):
     (pair,) = closest_tokens(model, 1, 1)
     assert (pair.first, pair.second) == (5, 1290)
     assert pair.cosine == pytest.approx(1.0)
+    model.tensors["token_embedding"][...] = 1.0
+    assert [(pair.first, pair.second) for pair in closest_tokens(model, 0, 3)] == [(0, 1), (0, 2), (0, 3)]
+    assert [(pair.first, pair.second) for pair in closest_tokens(model, 0, 1301)][-3:] == [(0, 1299), (1, 2), (1, 3)]
+
+
+def test_tokens_that_are_not_numbers_come_last():
+    model = femto.Model(femto.ModelConfig(5, num_tokens=4, embedding_degree=8, num_layers=1, num_heads=1)).initialize(3)
+    model.tensors["token_embedding"][1, 0] = np.nan
+    assert [1 in (pair.first, pair.second) for pair in closest_tokens(model, 0)] == [False] * 6 + [True] * 4
+    assert closest_tokens(femto.Model(femto.ModelConfig(1)).initialize(3), 0) == []
