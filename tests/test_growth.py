@@ -1,12 +1,16 @@
 """Models made from models: what is kept to the bit, what begins anew, and what the history says of it."""
 
+import json
 import random
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import femto
 from femto import data, growth, tokenizers
+from femto.commands import main
+from femto.config import PRESETS
 from femto.errors import ConfigError
 from femto.layers import Pass
 from femto.tokenizers import BpeTokenizer
@@ -200,3 +204,23 @@ def test_a_grown_model_is_saved_and_trains_on_as_itself(tmp_path):
     assert grown.model.parameters_sha256 == loaded.model.parameters_sha256
     kinds = [entry["kind"] for entry in loaded.history.entries]
     assert kinds == ["init", "session", "extend-context", "insert-layer", "insert-head", "session"]
+
+
+def test_the_report_says_whether_the_function_is_preserved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = tokenizers.build("char", TEXT)
+    for preset in ("modern", "reference"):
+        config = femto.ModelConfig(tokenizer.vocab_size, 8, 12, 2, 2, **PRESETS[preset].model)
+        made = femto.create(config, tokenizer, femto.TrainConfig(batch_size=2))
+        list(femto.Session(made, femto.from_text("text", TEXT, tokenizer), path=None).run(1))
+        femto.save(made, f"{preset}.dat")
+        for command, preserved in (
+            (("extend-context", "--num-tokens", "9"), True),
+            (("insert-layer",), preset == "modern"),
+            (("insert-head",), preset == "modern"),
+        ):
+            for reset in ((), ("--reset-optimizer",)):
+                options = ("--input", f"{preset}.dat", "--output", "out.dat", "--force", "--json")
+                result = CliRunner().invoke(main, [*command, *options, *reset])
+                shown = json.loads(result.stdout)
+                assert (shown["function_preserved"], shown["optimizer_kept"]) == (preserved, preserved and not reset), command
