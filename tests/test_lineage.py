@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,12 @@ def test_long_histories_take_linear_time_and_no_depth(family, tmp_path):
     assert len(drawn.splitlines()) == 2 + count + 2
     (root,) = json.loads(run("history", tmp_path / "long.dat", "--json"))
     assert len(root["events"]) == 2 + count
+
+
+def test_models_of_many_layers_are_compared_in_linear_time():
+    tokenizer = tokenizers.build("char", "ab")
+    many = femto.create(femto.ModelConfig(tokenizer.vocab_size, 2, 1, 1200, 1), tokenizer, femto.TrainConfig())
+    more = growth.insert_layer(many, 1200)
+    started = time.process_time()
+    assert len(compare(many, more).only_second) == 13
+    assert time.process_time() - started < 4.0  # quadratic: 20 s
