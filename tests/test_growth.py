@@ -186,7 +186,10 @@ def test_growth_of_a_reference_model_is_random_and_resets_the_optimiser():
         (lambda old: growth.insert_layer(old, 3), "insert_at must be from 0 to 2, as the model has 2 layers; got 3"),
         (lambda old: growth.insert_layer(old, -1), "insert_at must be from 0 to 2"),
         (lambda old: growth.insert_heads(old, 0), "count must be at least 1"),
-        (lambda old: growth.insert_heads(old, 10**6), "must be a whole number"),
+        (
+            lambda old: growth.insert_heads(old, 10**6),
+            "^count must be less than 1000000: embedding_degree must be a whole number",
+        ),
         (lambda old: growth.extend_context(old, 8), "num_tokens must be more than the 8"),
     ],
 )
