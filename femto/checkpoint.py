@@ -220,6 +220,10 @@ def _entries(document: object, path: str | os.PathLike[str]) -> list[dict[str, A
     """The history's entries, each checked to have what the rest of femto relies on."""
     if not isinstance(document, list) or not document:
         raise CheckpointError(f"{path}: the history is not a list of entries")
+    try:
+        _json(document)
+    except UnicodeEncodeError as error:  # JSON may name half a character, which can be neither shown nor saved
+        raise CheckpointError(f"{path}: the history is not UTF-8") from error
     for index, entry in enumerate(document):
         good = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("id", "kind", "time"))
         if good and entry["kind"] in COUNTS:

@@ -21,19 +21,25 @@ def chunk_losses(model: Model, ids: Ids, chunk_size: int, first: int = 0) -> Ite
 
     A chunk stands alone: each of its tokens but the first is predicted from those before it, in windows of the model's context.
     """
-    num_tokens = model.config.num_tokens
+    chunk_size = max(2, min(chunk_size, len(ids)))
+    num_tokens = min(model.config.num_tokens, chunk_size - 1)
     windows = -(-(chunk_size - 1) // num_tokens)
     together = max(1, EVALUATION_ROWS // (windows * num_tokens))
-    graph = Graph(model, together * windows, num_tokens)
+    at_a_time = min(together * windows, max(1, EVALUATION_ROWS // num_tokens))
+    graph = Graph(model, at_a_time, num_tokens)
+    rows = -(-together * windows // at_a_time) * at_a_time
     count = number_of_chunks(ids, chunk_size)
     for start in range(first, count, together):
-        inputs = np.zeros((together * windows, num_tokens), np.int32)
-        targets = np.full((together * windows, num_tokens), -1, np.int32)
+        inputs = np.zeros((rows, num_tokens), np.int32)
+        targets = np.full((rows, num_tokens), -1, np.int32)
         chunks = range(start, min(start + together, count))
         for place, chunk in enumerate(chunks):
             own_inputs, own_targets = data.consecutive_windows(ids[chunk * chunk_size : (chunk + 1) * chunk_size], num_tokens)
-            rows = slice(place * windows, place * windows + len(own_inputs))
-            inputs[rows], targets[rows] = own_inputs, own_targets
-        losses = graph.losses(inputs, targets).astype(np.float64).reshape(together, -1)
-        predicted = (targets >= 0).reshape(together, -1).sum(1)
-        yield losses.sum(1)[: len(chunks)] / predicted[: len(chunks)]
+            own = slice(place * windows, place * windows + len(own_inputs))
+            inputs[own], targets[own] = own_inputs, own_targets
+        sums = np.empty(rows)
+        for row in range(0, rows, at_a_time):
+            some = slice(row, row + at_a_time)
+            sums[some] = graph.losses(inputs[some], targets[some]).reshape(at_a_time, -1).sum(1, dtype=np.float64)
+        losses, predicted = (of[: together * windows].reshape(together, -1).sum(1) for of in (sums, (targets >= 0).sum(1)))
+        yield losses[: len(chunks)] / predicted[: len(chunks)]

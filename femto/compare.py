@@ -59,15 +59,15 @@ def compare(first: Checkpoint, second: Checkpoint) -> Comparison:
         shape = tuple(int(size) for size in np.minimum(our_tensor.shape, their_tensor.shape))
         block = tuple(slice(size) for size in shape)
         found.append(TensorCosine(our_name, their_name, cosine(our_tensor[block], their_tensor[block]), shape))
-    compared = {(tensor.name, tensor.second_name) for tensor in found}
-    if same_tokens:
-        compared.add(("token_embedding", "token_embedding"))
+    embedding = {"token_embedding"} if same_tokens else set()
+    our_compared = {tensor.name for tensor in found} | embedding
+    their_compared = {tensor.second_name for tensor in found} | embedding
     return Comparison(
         related,
         found,
         _tokens(first, second) if same_tokens else [],
-        [name for name, _ in ours.values() if name not in {pair[0] for pair in compared}],
-        [name for name, _ in theirs.values() if name not in {pair[1] for pair in compared}],
+        [name for name, _ in ours.values() if name not in our_compared],
+        [name for name, _ in theirs.values() if name not in their_compared],
     )
 
 

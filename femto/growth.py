@@ -100,7 +100,10 @@ def insert_heads(checkpoint: Checkpoint, count: int = 1, seed: int = 0) -> Check
         raise ConfigError(f"count must be at least 1, got {count}")
     old = checkpoint.model
     heads, d = old.config.num_heads, old.config.embedding_degree
-    config = replace(old.config, num_heads=heads + count, embedding_degree=d + count * old.config.head_size)
+    try:
+        config = replace(old.config, num_heads=heads + count, embedding_degree=d + count * old.config.head_size)
+    except ConfigError as error:
+        raise ConfigError(f"count must be less than {count}: {error}") from error
     preserved = preserves_function(config)
     if preserved and config.positional_encoding == "absolute":
         config = replace(config, positional_encoding="learned")

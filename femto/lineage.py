@@ -52,9 +52,9 @@ class Relation:
 
 @dataclass(frozen=True)
 class Node:
-    """A part of a tree: one event, the models that end with it, and what came after in others."""
+    """A part of a tree: events that the same models share, the models that end there, and what came after in others."""
 
-    event: Event
+    events: list[Event]  # up to where a model ends, or where models part
     models: list[str]
     children: list["Node"]
 
@@ -77,57 +77,71 @@ def number_of_steps(of: Sequence[Event]) -> int:
 
 def relation(first: History, second: History) -> Relation:
     """Where two histories part."""
-    ours, theirs = with_parent(first, [second]), with_parent(second, [first])
+    ours, theirs = with_parent(first, [second])[::-1], with_parent(second, [first])[::-1]  # the first event last
     common: list[Event] = []
-    while ours and theirs and ours[0].entry["id"] == theirs[0].entry["id"]:
-        steps = min(ours[0].steps, theirs[0].steps)
-        shared, our_rest = ours[0].divided(steps)
-        _, their_rest = theirs[0].divided(steps)
-        common.append(shared)
-        ours = ([our_rest] if our_rest.steps else []) + ours[1:]
-        theirs = ([their_rest] if their_rest.steps else []) + theirs[1:]
-        if our_rest.steps or their_rest.steps:
+    while ours and theirs and ours[-1].entry["id"] == theirs[-1].entry["id"]:
+        parted = ours[-1].steps != theirs[-1].steps
+        common.append(_shared_event([ours, theirs]))
+        if parted:
             break
-    return Relation(common, ours, theirs)
+    return Relation(common, ours[::-1], theirs[::-1])
+
+
+def _shared_event(paths: Sequence[list[Event]]) -> Event:
+    """Take from the end of each path what all have of their last event; what some have more of it stays there."""
+    steps = min(path[-1].steps for path in paths)
+    for path in paths:
+        shared, rest = path.pop().divided(steps)
+        if rest.steps:
+            path.append(rest)
+    return shared
 
 
 def with_parent(history: History, others: Sequence[History]) -> list[Event]:
-    """The events of a history; those of a model made by init-with after those of its parent, if that is among the others."""
-    own = events(history)
-    first = own[0].entry
-    if first["kind"] != "init-with":
-        return own
-    for other in others:
-        before: list[Event] = []
-        for event in events(other) if other is not history else []:
-            before.append(event)
-            if event.entry["id"] == first.get("parent"):
-                excess = number_of_steps(before) - first.get("parent_steps", 0)
-                if 0 <= excess <= event.steps:
-                    before[-1], _ = event.divided(event.steps - excess)
-                    return before + own
-    return own
+    """The events of a history; if a model was made by init-with, after those of its parent, and so on, if among the others."""
+    found, unused = events(history), [other for other in others if other is not history]
+    while found[0].entry["kind"] == "init-with":
+        for other in unused:
+            before = _before(found[0].entry, events(other))
+            if before:
+                found = before + found
+                unused.remove(other)
+                break
+        else:
+            break
+    return found
+
+
+def _before(made: Mapping[str, Any], of_parent: list[Event]) -> list[Event]:
+    """The events up to where init-with made a model, by its entry; none if it was not made from there."""
+    excess = -made["parent_steps"]
+    for index, event in enumerate(of_parent):
+        excess += event.steps
+        if event.entry["id"] == made.get("parent") and 0 <= excess <= event.steps:
+            return [*of_parent[:index], event.divided(event.steps - excess)[0]]
+    return []
 
 
 def tree(histories: Mapping[str, History]) -> list[Node]:
     """The trees of models by name: one where all have a common ancestor."""
-    return _nodes({name: with_parent(history, list(histories.values())) for name, history in histories.items()})
+    return _nodes({name: with_parent(history, list(histories.values()))[::-1] for name, history in histories.items()})
 
 
 def _nodes(paths: Mapping[str, list[Event]]) -> list[Node]:
+    """paths: the events of each model, the first last; they are consumed."""
+    nodes = []
+    for group in _by_next(paths):
+        shared, going_on = [], [group]
+        while len(going_on) == 1 and len(going_on[0]) == len(group):
+            shared.append(_shared_event(list(group.values())))
+            going_on = _by_next({name: path for name, path in group.items() if path})
+        children = {name: path for part in going_on for name, path in part.items()}
+        nodes.append(Node(shared, [name for name in group if name not in children], _nodes(children)))
+    return nodes
+
+
+def _by_next(paths: Mapping[str, list[Event]]) -> list[dict[str, list[Event]]]:
     groups: dict[str, dict[str, list[Event]]] = {}
     for name, path in paths.items():
-        groups.setdefault(path[0].entry["id"], {})[name] = path
-    nodes = []
-    for group in groups.values():
-        steps = min(path[0].steps for path in group.values())
-        ended, going_on = [], {}
-        for name, path in group.items():
-            shared, rest = path[0].divided(steps)
-            after = ([rest] if rest.steps else []) + path[1:]
-            if after:
-                going_on[name] = after
-            else:
-                ended.append(name)
-        nodes.append(Node(shared, ended, _nodes(going_on)))
-    return nodes
+        groups.setdefault(path[-1].entry["id"], {})[name] = path
+    return list(groups.values())

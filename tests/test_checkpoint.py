@@ -163,6 +163,7 @@ def changed(path, section, change):
         ("history", lambda d: d.append(7), "entry 2 of the history"),
         ("history", lambda d: d[1].update(dataset="text"), "entry 1 of the history"),
         ("history", lambda d: d[1].update(first_step=1), "do not add up"),
+        ("history", lambda d: d[1].update(dropout="\ud800"), "not UTF-8"),
         ("training", lambda d: d["config"].update(learning_rate=10**400), "learning_rate must be"),
         ("training", lambda d: d.update(optimizer_step=2**70), "step and state"),
         ("tokenizer", lambda d: d["tokens"].append("a"), "repeats"),

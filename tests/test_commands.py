@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -439,3 +440,19 @@ def test_help_has_every_command_once():
 def test_the_library_is_on_one_screen():
     for name in femto.__all__:
         assert getattr(femto, name) is not None
+
+
+def test_a_loss_line_stands_any_losses():
+    from femto.commands.inspect import sparkline
+
+    for odd in (np.inf, -np.inf, np.nan):
+        assert sparkline(np.array([1.0, odd, 2.0], np.float32)) == "▁▁▁"
+    assert sparkline(np.array([1.0, 1.5, 3.0], np.float32)) == "▁▃█"
+
+
+def test_what_is_nested_too_deeply_is_one_line(model):
+    made = femto.load("model.dat")
+    made.history.entries[0]["more"] = json.loads("[" * 600 + "]" * 600)
+    femto.save(made, "model.dat")
+    refused = CliRunner().invoke(main, ["info", "--json"])
+    assert refused.exit_code == 1 and refused.stderr.startswith("Error: ") and refused.stderr.count("\n") == 1

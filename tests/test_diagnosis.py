@@ -464,3 +464,16 @@ def test_bad_arguments_of_the_library(healthy):
         diagnose(healthy, dataset(healthy), 0)
     with pytest.raises(DataError, match="at least 2"):
         diagnose(healthy, dataset(healthy, "a"))
+
+
+def test_the_model_is_given_once(files):
+    model, text = files
+    assert "give the model once" in run(model, "--model", model, "--dataset", text, status=2).stderr
+
+
+def test_a_text_of_one_token_has_no_entropy_and_no_context_to_use():
+    tokenizer = tokenizers.BpeTokenizer([b"<unk>"], 0)
+    made = checkpoint.create(ModelConfig(1, 8, 4, 1, 1), tokenizer, TrainConfig(batch_size=2, warmup_steps=0))
+    diagnosis = diagnose(made, data.from_text("text", "a" * 40, tokenizer))
+    assert str(diagnosis.data.unigram_entropy) == "0.0"
+    assert "no_use_of_context" not in [finding.code for finding in find(diagnosis)]

@@ -1,12 +1,16 @@
 """Models made from models: what is kept to the bit, what begins anew, and what the history says of it."""
 
+import json
 import random
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import femto
 from femto import data, growth, tokenizers
+from femto.commands import main
+from femto.config import PRESETS
 from femto.errors import ConfigError
 from femto.layers import Pass
 from femto.tokenizers import BpeTokenizer
@@ -182,7 +186,10 @@ def test_growth_of_a_reference_model_is_random_and_resets_the_optimiser():
         (lambda old: growth.insert_layer(old, 3), "insert_at must be from 0 to 2, as the model has 2 layers; got 3"),
         (lambda old: growth.insert_layer(old, -1), "insert_at must be from 0 to 2"),
         (lambda old: growth.insert_heads(old, 0), "count must be at least 1"),
-        (lambda old: growth.insert_heads(old, 10**6), "must be a whole number"),
+        (
+            lambda old: growth.insert_heads(old, 10**6),
+            "^count must be less than 1000000: embedding_degree must be a whole number",
+        ),
         (lambda old: growth.extend_context(old, 8), "num_tokens must be more than the 8"),
     ],
 )
@@ -200,3 +207,23 @@ def test_a_grown_model_is_saved_and_trains_on_as_itself(tmp_path):
     assert grown.model.parameters_sha256 == loaded.model.parameters_sha256
     kinds = [entry["kind"] for entry in loaded.history.entries]
     assert kinds == ["init", "session", "extend-context", "insert-layer", "insert-head", "session"]
+
+
+def test_the_report_says_whether_the_function_is_preserved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = tokenizers.build("char", TEXT)
+    for preset in ("modern", "reference"):
+        config = femto.ModelConfig(tokenizer.vocab_size, 8, 12, 2, 2, **PRESETS[preset].model)
+        made = femto.create(config, tokenizer, femto.TrainConfig(batch_size=2))
+        list(femto.Session(made, femto.from_text("text", TEXT, tokenizer), path=None).run(1))
+        femto.save(made, f"{preset}.dat")
+        for command, preserved in (
+            (("extend-context", "--num-tokens", "9"), True),
+            (("insert-layer",), preset == "modern"),
+            (("insert-head",), preset == "modern"),
+        ):
+            for reset in ((), ("--reset-optimizer",)):
+                options = ("--input", f"{preset}.dat", "--output", "out.dat", "--force", "--json")
+                result = CliRunner().invoke(main, [*command, *options, *reset])
+                shown = json.loads(result.stdout)
+                assert (shown["function_preserved"], shown["optimizer_kept"]) == (preserved, preserved and not reset), command

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -131,11 +132,11 @@ def test_cosines_are_those_of_the_definition(family):
 
 def test_the_tree_has_every_model_once_where_it_ended(family):
     roots = tree({name: checkpoint.history for name, checkpoint in family.items()})
-    assert [node.event.entry["kind"] for node in roots] == ["init", "init"]
-    assert roots[1].children[0].models == ["stranger"]
+    assert [node.events[0].entry["kind"] for node in roots] == ["init", "init"]
+    assert roots[1].models == ["stranger"]
 
     def walk(node, steps, found):
-        steps += node.event.steps
+        steps += number_of_steps(node.events)
         for name in node.models:
             found[name] = steps
         for child in node.children:
@@ -200,5 +201,37 @@ def test_history_draws_the_tree(files):
     assert drawn.count("init, preset modern") == 2
     assert "├── " in drawn and "└── " in drawn
     (root,) = json.loads(run("history", "parent.dat", "--json"))
-    assert root["children"][0]["models"] == ["parent.dat"]
-    assert root["children"][0]["steps"] == 4
+    assert root["models"] == ["parent.dat"] and root["children"] == []
+    assert [(event["entry"]["kind"], event["steps"]) for event in root["events"]] == [("init", 0), ("session", 4)]
+
+
+def test_a_grandchild_hangs_from_its_parent_and_that_from_its_own(family):
+    grandchild = growth.init_with(family["with"], tokenizers.BpeTokenizer([b"c", b"<unk>"], 1), seed=4)
+    chosen = {"grandchild": grandchild, "parent": family["parent"], "with": family["with"]}
+    (root,) = tree({name: checkpoint.history for name, checkpoint in chosen.items()})
+    (child,) = root.children
+    assert (root.models, child.models, child.children[0].models) == (["parent"], ["with"], ["grandchild"])
+
+
+def test_long_histories_take_linear_time_and_no_depth(family, tmp_path):
+    long, count = copy.deepcopy(family["parent"]), 10_000
+    for _ in range(count):
+        long.history.start_session(dataset={"name": "more"})
+        long.history.add_step(1.0, 1.0)
+    found = relation(long.history, copy.deepcopy(long.history))
+    assert found.kind == "same" and number_of_steps(found.common) == count + 4
+    femto.save(long, tmp_path / "long.dat")
+    femto.save(family["parent"], tmp_path / "parent.dat")
+    drawn = run("history", tmp_path / "long.dat", tmp_path / "parent.dat")
+    assert len(drawn.splitlines()) == 2 + count + 2
+    (root,) = json.loads(run("history", tmp_path / "long.dat", "--json"))
+    assert len(root["events"]) == 2 + count
+
+
+def test_models_of_many_layers_are_compared_in_linear_time():
+    tokenizer = tokenizers.build("char", "ab")
+    many = femto.create(femto.ModelConfig(tokenizer.vocab_size, 2, 1, 1200, 1), tokenizer, femto.TrainConfig())
+    more = growth.insert_layer(many, 1200)
+    started = time.process_time()
+    assert len(compare(many, more).only_second) == 13
+    assert time.process_time() - started < 4.0  # quadratic: 20 s

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import femto
-from femto import tokenizers
+from femto import embeddings, tokenizers
 from femto.chunks import chunk_losses, number_of_chunks
 from femto.commands import main
 from femto.embeddings import closest_tokens
@@ -26,7 +26,7 @@ def checkpoint():
     return made
 
 
-@pytest.mark.parametrize("chunk_size", [2, 5, 9, 20, 31, 947, 5000])
+@pytest.mark.parametrize("chunk_size", [2, 5, 9, 20, 31, 947, 5000, 10**25])
 @pytest.mark.parametrize("first", [0, 3])
 def test_a_chunk_has_the_loss_of_its_text_alone(checkpoint, chunk_size, first):
     ids = checkpoint.tokenizer.encode(TEXT)
@@ -37,6 +37,15 @@ def test_a_chunk_has_the_loss_of_its_text_alone(checkpoint, chunk_size, first):
     for place in random.Random(1).sample(range(first, count), min(5, len(found))) + ([count - 1] if len(found) else []):
         alone = ids[place * chunk_size : (place + 1) * chunk_size]
         assert found[place - first] == pytest.approx(femto.evaluate(checkpoint.model, alone, lengths).nats, rel=1e-6)
+
+
+def test_a_chunk_of_many_windows_is_computed_some_at_a_time(checkpoint):
+    ids = checkpoint.tokenizer.encode(TEXT * 12)
+    lengths = checkpoint.tokenizer.token_lengths()
+    for chunk_size in (len(ids), len(ids) - 3000):
+        found = np.concatenate(list(chunk_losses(checkpoint.model, ids, chunk_size)))
+        parts = [part for part in (ids[:chunk_size], ids[chunk_size:]) if len(part)]
+        assert found == pytest.approx([femto.evaluate(checkpoint.model, part, lengths).nats for part in parts], rel=1e-6)
 
 
 def test_every_token_is_in_a_chunk_but_one_that_would_be_alone():
@@ -68,6 +77,11 @@ def test_the_best_and_the_worst_passages_are_shown(files):
     for passage in shown["worst"]:
         assert passage["text"] == TEXT[10 * passage["chunk"] :][:10]
         assert set(passage["text"]) <= set("qzxj") | set(TEXT[850:870])
+    lengths = femto.load("model.dat").tokenizer.token_lengths()
+    ids = femto.load("model.dat").tokenizer.encode(TEXT)
+    parts = [femto.evaluate(femto.load("model.dat").model, part, lengths) for part in (ids[:900], ids[900:])]
+    mean = sum(part.nats * part.num_tokens for part in parts) / sum(part.num_tokens for part in parts)
+    assert f"mean loss {mean:.4f} nats a token" in run("chunks", "--chunk-size", 900, "--output", "long.json").stdout
     text = run("chunks", "--chunk-size", 10, "--count", 1).stdout
     assert f"---- worst: chunk {shown['worst'][0]['chunk']}, loss " in text
 
@@ -109,7 +123,8 @@ def test_the_closest_tokens_are_those_of_all_pairs(checkpoint, files):
     assert len(json.loads(run("cluster-tokens", "--json").stdout)["heads"][1]) == 10
 
 
-def test_large_vocabularies_are_compared_block_by_block(checkpoint):
+def test_large_vocabularies_are_compared_block_by_block(monkeypatch):
+    monkeypatch.setattr(embeddings, "ELEMENTS", 400 * 1300)
     config = femto.ModelConfig(1300, num_tokens=4, embedding_degree=8, num_layers=1, num_heads=2)
     model = femto.Model(config).initialize(3)
     model.tensors["token_embedding"][1290, 4:] = 2.0 * model.tensors["token_embedding"][5, 4:]
@@ -117,3 +132,13 @@ def test_large_vocabularies_are_compared_block_by_block(checkpoint):
     (pair,) = closest_tokens(model, 1, 1)
     assert (pair.first, pair.second) == (5, 1290)
     assert pair.cosine == pytest.approx(1.0)
+    model.tensors["token_embedding"][...] = 1.0
+    assert [(pair.first, pair.second) for pair in closest_tokens(model, 0, 3)] == [(0, 1), (0, 2), (0, 3)]
+    assert [(pair.first, pair.second) for pair in closest_tokens(model, 0, 1301)][-3:] == [(0, 1299), (1, 2), (1, 3)]
+
+
+def test_tokens_that_are_not_numbers_come_last():
+    model = femto.Model(femto.ModelConfig(5, num_tokens=4, embedding_degree=8, num_layers=1, num_heads=1)).initialize(3)
+    model.tensors["token_embedding"][1, 0] = np.nan
+    assert [1 in (pair.first, pair.second) for pair in closest_tokens(model, 0)] == [False] * 6 + [True] * 4
+    assert closest_tokens(femto.Model(femto.ModelConfig(1)).initialize(3), 0) == []

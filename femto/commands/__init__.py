@@ -66,6 +66,8 @@ class Group(click.Group):
             raise WrongSetting(message) from error
         except FemtoError as error:
             raise click.ClickException(" ".join(str(error).split("\n"))) from error
+        except RecursionError as error:
+            raise click.ClickException("a history or a tree of models is nested too deeply to be shown") from error
         except MemoryError as error:
             detail = f": {error}" if str(error) else ""
             raise click.ClickException(f"out of memory{detail}; a smaller model or batch needs less") from error

@@ -125,22 +125,22 @@ def history(models: tuple[str, ...], as_json: bool) -> None:
 
 
 def document(node: "Node") -> dict[str, Any]:
-    return {
-        "entry": dict(node.event.entry),
-        "first_step": node.event.first_step,
-        "steps": node.event.steps,
-        "last_loss": float(node.event.losses[-1]) if node.event.steps else None,
-        "models": node.models,
-        "children": [document(child) for child in node.children],
-    }
+    events = [
+        {
+            "entry": dict(event.entry),
+            "first_step": event.first_step,
+            "steps": event.steps,
+            "last_loss": float(event.losses[-1]) if event.steps else None,
+        }
+        for event in node.events
+    ]
+    return {"events": events, "models": node.models, "children": [document(child) for child in node.children]}
 
 
 def drawn(node: "Node") -> list[str]:
     """Lines of text: what follows without a branch stands below, branches are indented."""
-    lines = [f"{node.event.entry['time']}  {entry_line(node.event.entry, node.event.losses, node.event.first_step)}"]
+    lines = [f"{event.entry['time']}  {entry_line(event.entry, event.losses, event.first_step)}" for event in node.events]
     lines += [f"= {model}" for model in node.models]
-    if len(node.children) == 1 and not node.models:
-        return lines + drawn(node.children[0])
     for place, child in enumerate(node.children):
         last = place == len(node.children) - 1
         head, *rest = drawn(child)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from femto.commands import main
-from femto.commands.options import dataset_option, json_option, model_option, print_json, threads_option
+from femto.commands.options import dataset_option, json_option, print_json, threads_option
 
 if TYPE_CHECKING:
     from femto.diagnosis import Finding
@@ -32,14 +32,14 @@ COLUMNS = (
 
 @main.command()
 @click.argument("path", metavar="[MODEL]", required=False, type=click.Path())
-@model_option
+@click.option("--model", "-m", type=click.Path(), help="File of the model, as MODEL. [default: model.dat]")
 @dataset_option
 @click.option(
     "--batch-size", type=click.IntRange(1, 1_048_576), help="Windows in each of the four batches. [default: as in training]"
 )
 @threads_option
 @json_option
-def diagnose(path: str | None, model: str, dataset: str, batch_size: int | None, as_json: bool) -> None:
+def diagnose(path: str | None, model: str | None, dataset: str, batch_size: int | None, as_json: bool) -> None:
     """Look into MODEL at work, and say why it is stuck.
 
     Measures four batches, forward and backward, without changing the model: sizes of signal and gradient, attention, updates and
@@ -49,7 +49,9 @@ def diagnose(path: str | None, model: str, dataset: str, batch_size: int | None,
     from femto.diagnosis import diagnose as measure
     from femto.diagnosis import find
 
-    model = path or model
+    if None not in (path, model):
+        raise click.UsageError("give the model once, as MODEL or as --model")
+    model = path or model or "model.dat"
     loaded = checkpoint.load(model)
     diagnosis = measure(loaded, data.load_dataset(dataset, loaded.tokenizer), batch_size)
     found = find(diagnosis)

@@ -99,7 +99,7 @@ def _grow(
             growth.reset_optimizer(grown)
         checkpoint.save(grown, output)
     before, after = loaded.model.config, grown.model.config
-    kept = growth.preserves_function(after) or grown.history.entries[-1]["kind"] == "extend-context"
+    kept = growth.preserves_function(after) or after.num_tokens > before.num_tokens  # extend-context keeps it of any model
     if as_json:
         shape = {"num_layers": after.num_layers, "num_heads": after.num_heads, "embedding_degree": after.embedding_degree}
         print_json(

@@ -139,7 +139,7 @@ def sparkline(values: "NDArray[np.float32]", width: int = 60) -> str:
 
     means = np.array([part.mean() for part in np.array_split(values.astype(np.float64), min(width, len(values)))])
     span = means.max() - means.min()
-    heights = np.zeros(len(means), int) if not span > 0 else np.rint(7 * (means - means.min()) / span).astype(int)
+    heights = np.zeros(len(means), int) if not 0 < span < np.inf else np.rint(7 * (means - means.min()) / span).astype(int)
     return "".join("▁▂▃▄▅▆▇█"[height] for height in heights)
 
 

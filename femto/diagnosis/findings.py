@@ -266,7 +266,7 @@ def _no_context(diagnosis: Diagnosis) -> Finding | None:
     limit = CONTEXT_USE * measured.frequency_loss
     if training.optimizer_step < training.warmup_steps or diagnosis.config.num_tokens < 8:
         return None
-    if gain + 2 * measured.advantage_error > limit:
+    if gain + 2 * measured.advantage_error > limit or not limit:  # nothing to gain where all tokens are the same
         return None
     return Finding(
         "no_use_of_context",

@@ -265,7 +265,7 @@ class _Measurement:
             loss=float(self.losses.mean()),
             frequency_loss=float(frequency_losses.mean()),
             uniform_loss=math.log(tokenizer.vocab_size),
-            unigram_entropy=float(-(shares * np.log(shares)).sum()),
+            unigram_entropy=float((shares * np.log(1.0 / shares)).sum()),
             by_position=[
                 PositionLoss(
                     first + 1, last, float(self.losses[:, first:last].mean()), float(frequency_losses[:, first:last].mean())
