@@ -194,6 +194,13 @@ def test_compare_words_it_as_the_log_does(files):
     assert len(document["tensors"]) == len(document["tokens"]) == 10
 
 
+def test_two_models_made_by_init_with_from_one_are_called_so(family, files):
+    other = growth.init_with(family["parent"], tokenizers.BpeTokenizer([b"a", b"b", b"<unk>"], 2), seed=4)
+    femto.save(other, "other.dat")
+    first = run("compare", "with.dat", "other.dat", "--limit", 0).splitlines()[0]
+    assert first == "with.dat and other.dat were both made by init-with from the same model."
+
+
 def test_history_draws_the_tree(files):
     drawn = run("history", *sorted(path.name for path in Path().glob("*.dat")))
     for path in Path().glob("*.dat"):

@@ -107,6 +107,21 @@ def test_a_run_goes_on_where_another_was_stopped(files):
     assert Path("chunks.json").read_text() == "[1]"
 
 
+def test_a_signal_saves_what_is_done(files, monkeypatch):
+    import signal
+
+    def interrupted(model, ids, chunk_size, first):
+        for some in chunk_losses(model, ids, chunk_size, first):
+            signal.raise_signal(signal.SIGTERM)
+            yield some[:3]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("femto.chunks.chunk_losses", interrupted)
+        stopped = run("chunks", "--chunk-size", 10)
+    assert stopped.stderr == "chunks.json: stopped by SIGTERM after 3 of 95 chunks; the same command goes on\n"
+    assert "3 of 95 chunks are there already" in run("chunks", "--chunk-size", 10).stderr
+
+
 def test_the_closest_tokens_are_those_of_all_pairs(checkpoint, files):
     model = checkpoint.model
     for head in (0, 1):

@@ -13,6 +13,8 @@ from femto.commands.options import json_option, print_json
 if TYPE_CHECKING:
     from femto.lineage import Event, Node, Relation
 
+NAMED = 6  # tensors that only one model has
+
 
 @main.command()
 @click.argument("first", type=click.Path())
@@ -71,14 +73,19 @@ def compare(first: str, second: str, limit: int, reverse: bool, as_json: bool) -
         click.echo("The token embeddings cannot be compared: the tokens, or the sizes of heads, are not the same.")
     for path, only in ((first, found.only_first), (second, found.only_second)):
         if only:
-            click.echo(f"Only in {path}: {', '.join(only)}")
+            more = f" and {len(only) - NAMED} more (--json has all)" if len(only) > NAMED else ""
+            click.echo(f"Only in {path}: {', '.join(only[:NAMED])}{more}")
 
 
 def relation_lines(found: "Relation", first: str, second: str) -> list[str]:
     """The relation of two models in the words of the log."""
     lines = []
     if found.kind == "unrelated":
-        lines.append(f"{first} and {second} have no common ancestor.")
+        made = [since[0].entry for since in (found.first, found.second)]
+        if all(entry["kind"] == "init-with" for entry in made) and made[0].get("parent") == made[1].get("parent"):
+            lines.append(f"{first} and {second} were both made by init-with from the same model.")
+        else:
+            lines.append(f"{first} and {second} have no common ancestor.")
     elif found.kind == "same":
         lines.append(f"{first} and {second} have gone through the same training session. There's nothing to compare.")
         lines.append(f"The parent has been trained for {steps(found.common)} steps.")

@@ -35,12 +35,14 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
     """Show the passages of a text that the model knows best and worst.
 
     The losses of all chunks go to --output, every 15 seconds and at the end; what stands there of the same model, text and chunk
-    size is not computed again, so that a run that was stopped goes on.
+    size is not computed again, so that a run that was stopped (Ctrl-C, SIGTERM, SIGHUP: it saves) goes on. Losses of anything
+    else are replaced.
     """
     import numpy as np
 
     from femto import checkpoint, data
     from femto.chunks import chunk_losses, number_of_chunks
+    from femto.commands.progress import StopRequest
     from femto.files import check_writable, write_atomically
 
     loaded = checkpoint.load(model, optimizer=False)
@@ -65,17 +67,21 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
         write_atomically(output, [json.dumps({**state, "losses": losses}, indent=0).encode() + b"\n"])
 
     last_save = time.monotonic()
-    with click.progressbar(length=total, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    bar = click.progressbar(length=total, file=sys.stderr, hidden=not sys.stderr.isatty())
+    with bar, StopRequest().listening() as stop:
         bar.update(len(losses))
-        try:
-            for some in chunk_losses(loaded.model, read.ids, chunk_size, len(losses)):
-                losses += some.tolist()
-                bar.update(len(some))
-                if time.monotonic() - last_save > SAVE_SECONDS:
-                    save()
-                    last_save = time.monotonic()
-        finally:
-            save()
+        for some in chunk_losses(loaded.model, read.ids, chunk_size, len(losses)):
+            losses += some.tolist()
+            bar.update(len(some))
+            if stop():
+                break
+            if time.monotonic() - last_save > SAVE_SECONDS:
+                save()
+                last_save = time.monotonic()
+    save()
+    if len(losses) < total:
+        click.echo(f"{output}: stopped by {stop.name} after {len(losses)} of {total} chunks; the same command goes on", err=True)
+        return
     order = np.argsort(losses, kind="stable").tolist()
     shown = {"best": order[:count], "worst": order[::-1][:count]}
     passages = {
