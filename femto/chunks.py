@@ -1,14 +1,21 @@
 """The passages of a text that a model knows best and worst."""
 
+import json
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from femto import data
-from femto.data import Ids
+from femto.data import Dataset, Ids
+from femto.errors import DataError
+from femto.files import check_writable, write_atomically
 from femto.model import Graph, Model
 from femto.training import EVALUATION_ROWS
+
+FORMAT = "femto-chunks"
 
 
 def number_of_chunks(ids: Ids, chunk_size: int) -> int:
@@ -43,3 +50,41 @@ def chunk_losses(model: Model, ids: Ids, chunk_size: int, first: int = 0) -> Ite
             sums[some] = graph.losses(inputs[some], targets[some]).reshape(at_a_time, -1).sum(1, dtype=np.float64)
         losses, predicted = (of[: together * windows].reshape(together, -1).sum(1) for of in (sums, (targets >= 0).sum(1)))
         yield losses[: len(chunks)] / predicted[: len(chunks)]
+
+
+class LossFile:
+    """A JSON file of the losses of a text's chunks, so far: what it has of the same model, text and chunk size need not be
+    computed again.
+
+    losses: of the first chunks, to be appended to. num_chunks: how many there will be.
+    Raises DataError if the file is there and is no such file, OSError if it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], model: Model, dataset: Dataset, chunk_size: int) -> None:
+        self.path = path
+        self.num_chunks = number_of_chunks(dataset.ids, chunk_size)
+        self._of: dict[str, Any] = {
+            "format": FORMAT,
+            "parameters_sha256": model.parameters_sha256,
+            "dataset_sha256": dataset.sha256,
+            "chunk_size": chunk_size,
+            "num_chunks": self.num_chunks,
+        }
+        check_writable(path)
+        self.losses = self._earlier() if os.path.exists(path) else []
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        write_atomically(self.path, [json.dumps({**self._of, "losses": self.losses}, indent=0).encode() + b"\n"])
+
+    def _earlier(self) -> list[float]:
+        try:
+            with open(self.path, "rb") as file:
+                document = json.load(file)
+        except (OSError, ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise DataError(f"{self.path} is there and is no file of chunks; choose another --output")
+        found = document.pop("losses", None)
+        good = isinstance(found, list) and all(type(value) is float for value in found) and len(found) <= self.num_chunks
+        return found if good and document == self._of else []

@@ -37,7 +37,7 @@ class Comparison:
 
     relation: Relation
     tensors: list[TensorCosine]
-    tokens: list[TokenCosine]  # empty if the vocabularies differ
+    tokens: list[TokenCosine]  # empty if the vocabularies, or the sizes of heads, differ
     only_first: list[str] = field(default_factory=list)  # tensors that the other has nothing for
     only_second: list[str] = field(default_factory=list)
 
@@ -59,13 +59,14 @@ def compare(first: Checkpoint, second: Checkpoint) -> Comparison:
         shape = tuple(int(size) for size in np.minimum(our_tensor.shape, their_tensor.shape))
         block = tuple(slice(size) for size in shape)
         found.append(TensorCosine(our_name, their_name, cosine(our_tensor[block], their_tensor[block]), shape))
-    embedding = {"token_embedding"} if same_tokens else set()
+    tokens = _tokens(first, second) if same_tokens else []
+    embedding = {"token_embedding"} if tokens else set()
     our_compared = {tensor.name for tensor in found} | embedding
     their_compared = {tensor.second_name for tensor in found} | embedding
     return Comparison(
         related,
         found,
-        _tokens(first, second) if same_tokens else [],
+        tokens,
         [name for name, _ in ours.values() if name not in our_compared],
         [name for name, _ in theirs.values() if name not in their_compared],
     )

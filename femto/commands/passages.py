@@ -3,8 +3,6 @@
 import json
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,9 +15,7 @@ from femto.commands.options import (
     threads_option,
     unknown_warning,
 )
-from femto.errors import DataError
 
-FORMAT = "femto-chunks"
 SAVE_SECONDS = 15.0
 
 
@@ -41,31 +37,18 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
     import numpy as np
 
     from femto import checkpoint, data
-    from femto.chunks import chunk_losses, number_of_chunks
+    from femto.chunks import LossFile, chunk_losses
     from femto.commands.progress import StopRequest
-    from femto.files import check_writable, write_atomically
 
     loaded = checkpoint.load(model, optimizer=False)
     read = data.load_dataset(dataset, loaded.tokenizer)
     data.require_two(read.ids, dataset)
     unknown_warning(read.num_unknown, len(read.ids), dataset)
     chunk_size = chunk_size or loaded.model.config.num_tokens + 1
-    total = number_of_chunks(read.ids, chunk_size)
-    state: dict[str, Any] = {
-        "format": FORMAT,
-        "parameters_sha256": loaded.model.parameters_sha256,
-        "dataset_sha256": read.sha256,
-        "chunk_size": chunk_size,
-        "num_chunks": total,
-    }
-    check_writable(output)
-    losses = earlier_losses(output, state)
+    file = LossFile(output, loaded.model, read, chunk_size)
+    losses, total = file.losses, file.num_chunks
     if losses and not as_json:
         click.echo(f"{output}: {len(losses)} of {total} chunks are there already", err=True)
-
-    def save() -> None:
-        write_atomically(output, [json.dumps({**state, "losses": losses}, indent=0).encode() + b"\n"])
-
     last_save = time.monotonic()
     bar = click.progressbar(length=total, file=sys.stderr, hidden=not sys.stderr.isatty())
     with bar, StopRequest().listening() as stop:
@@ -76,9 +59,9 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
             if stop():
                 break
             if time.monotonic() - last_save > SAVE_SECONDS:
-                save()
+                file.save()
                 last_save = time.monotonic()
-    save()
+    file.save()
     if len(losses) < total:
         click.echo(f"{output}: stopped by {stop.name} after {len(losses)} of {total} chunks; the same command goes on", err=True)
         return
@@ -105,22 +88,6 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
         for passage in chosen:
             click.echo(f"---- {which}: chunk {passage['chunk']}, loss {passage['loss']:.4f} ----")
             click.echo(passage["text"])
-
-
-def earlier_losses(output: str, state: dict[str, Any]) -> list[float]:
-    """The losses that an earlier run left there. Raises DataError if the file belongs to something else."""
-    path = Path(output)
-    if not path.exists():
-        return []
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{output} is there and is no file of chunks; choose another --output") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DataError(f"{output} is there and is no file of chunks; choose another --output")
-    found = document.pop("losses", None)
-    good = isinstance(found, list) and all(type(value) is float for value in found) and len(found) <= state["num_chunks"]
-    return found if good and document == state else []
 
 
 @main.command()

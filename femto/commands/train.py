@@ -26,7 +26,7 @@ STORED = "  [default: as stored in the model]"
 @click.option(
     "--micro-batch-size",
     type=int,
-    help="Windows computed at a time, a divisor of the batch size; 0: as many as 384 MiB of activations hold." + STORED,
+    help="Windows computed at a time, a divisor of the batch size; 0: as many as 560 MiB of activations hold." + STORED,
 )
 @click.option("--dropout", type=float, help="Probability." + STORED)
 @click.option("--learning-rate", type=float, help="Peak, after the warm-up." + STORED)

@@ -146,9 +146,8 @@ class Learning:
         """How many more tokens the sample would take without each of the candidates alone."""
         match = self._match()
         ids = match.encode(self._sample)
-        uses = np.bincount(ids, minlength=len(self.tokens))
-        if match.table is None:
-            return uses[candidates]
+        if match.table is None:  # too large: about as many as its uses
+            return np.bincount(ids, minlength=len(self.tokens))[candidates]
         asked = np.zeros(len(self.tokens), bool)
         asked[candidates] = True
         places = np.flatnonzero(asked[ids])

@@ -15,7 +15,7 @@ from femto.tokenizers.base import Tokenizer
 def to_huggingface(tokenizer: Tokenizer) -> dict[str, object]:
     """The document of a `tokenizer.json` that `tokenizers.Tokenizer.from_file` loads and that gives the same ids.
 
-    Raises TokenizerError for a case-insensitive tokenizer: the library lower-cases other letters than Python does.
+    Raises TokenizerError for a case-insensitive tokenizer: the library lower-cases a final sigma otherwise than Python does.
     """
     if not tokenizer.case_sensitive:
         raise TokenizerError("only a case-sensitive tokenizer has an exact equivalent in the Hugging Face library")
