@@ -1,0 +1,1 @@
+"""Measurements of femto's models against each other and against simpler ones."""
