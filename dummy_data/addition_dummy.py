@@ -101,7 +101,8 @@ def evaluate(
 ) -> AdditionDummyEvaluation:
     """Let a model go on freely after `runs` random sums, then ask it for `samples` sums that it has not seen.
 
-    Fewer sums are asked when fewer pairs are unseen.
+    Fewer sums are asked when fewer pairs are unseen. A newline goes before each: a model that is trained on windows of the text
+    cannot know whether a number at the beginning of its context is whole; `3 + 29 = ` alone may be the end of `13 + 29 = `.
     """
     generator = _shared.held_out(seed)
     lines: list[str] = []
@@ -109,7 +110,7 @@ def evaluate(
         prompt = full_line(_shared.pick(generator, NUMBERS), _shared.pick(generator, NUMBERS))
         lines += _shared.free_lines(complete, prompt, RUN_CHARACTERS, LONGEST_LINE)
     sums = [
-        _shared.ask(complete, f"{first} + {second} = ", f"{first + second};", LONGEST_SUM)
+        _shared.ask(complete, f"\n{first} + {second} = ", f"{first + second};", LONGEST_SUM)
         for first, second in unseen_pairs(training_text, generator)[:samples]
     ]
     return AdditionDummyEvaluation(tuple(lines), tuple(sums))

@@ -26,3 +26,7 @@ class CheckpointError(FemtoError):
 
 class TrainingError(FemtoError):
     """Training cannot go on: a loss or gradient is not finite."""
+
+
+class RecipeError(FemtoError):
+    """A recipe of an experiment, or the folder of its run, is not valid."""

@@ -38,7 +38,8 @@ class Session:
     """Trains a checkpoint on a data set for a number of steps and saves it to `path`.
 
     save_every and validate_every count steps of the model's life, not of the session, so that a run divided into sessions
-    validates at the same steps; save_every None saves by time.
+    validates at the same steps; save_every None saves by time. held_out: another text to validate on; without it, the last
+    `validation_split` of the data set is held out.
     """
 
     def __init__(
@@ -48,8 +49,14 @@ class Session:
         path: str | None,
         save_every: int | None = None,
         validate_every: int = 250,
+        held_out: Dataset | None = None,
     ) -> None:
-        training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split, dataset.name)
+        if held_out is None:
+            training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split, dataset.name)
+        else:
+            training_ids, self.validation_ids = dataset.ids, held_out.ids
+            for part in (dataset, held_out):
+                data.require_two(part.ids, part.name)
         self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
         self.save_every, self.validate_every = save_every, validate_every
         self.token_lengths = checkpoint.tokenizer.token_lengths()

@@ -159,7 +159,7 @@ def test_simple_dummy2_evaluation() -> None:
 
 def test_addition_dummy_evaluation() -> None:
     def oracle(prompt: str, count: int) -> str:
-        if match := re.fullmatch(r"(\d+) \+ (\d+) = ", prompt):
+        if match := re.fullmatch(r"\n(\d+) \+ (\d+) = ", prompt):
             return f"{int(match[1]) + int(match[2])};\n13"
         assert prompt.endswith(";\n") and len(prompt) + count <= 64
         return "1 + 2 = 3;\n100 + 100 = 999;\n7+7=14;\n13 +"
@@ -167,7 +167,7 @@ def test_addition_dummy_evaluation() -> None:
     text = addition_dummy.generate()
     result = addition_dummy.evaluate(oracle, text)
     assert (len(result.lines), result.well_formed_rate, len(result.sums), result.sum_rate) == (60, 1.0, 100, 1.0)
-    unseen = {f"\n{answer.prompt}" for answer in result.sums}
+    unseen = {answer.prompt for answer in result.sums}
     assert len(unseen) == 100 and not any(prompt in f"\n{text}" for prompt in unseen)
     check(result, True)
     sample = "10;\n1;\n1 + 15;\n9 + 14 + 12 + 65;\n1 + = 5615 = 54;\n9"  # of #17
@@ -176,7 +176,7 @@ def test_addition_dummy_evaluation() -> None:
     check(worse, False)
     assert len(addition_dummy.evaluate(lambda prompt, count: "1" * count, text, samples=1, runs=2).lines) == 2
     all_but_one = "".join(f"{a} + {b} = {a + b};\n" for a in range(101) for b in range(101) if (a, b) != (13, 29))
-    assert [answer.prompt for answer in addition_dummy.evaluate(oracle, all_but_one).sums] == ["13 + 29 = "]
+    assert [answer.prompt for answer in addition_dummy.evaluate(oracle, all_but_one).sums] == ["\n13 + 29 = "]
 
 
 @pytest.mark.parametrize(

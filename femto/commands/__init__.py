@@ -24,6 +24,10 @@ SECTIONS = {  # of `femto --help`: every command once, in a few words
         "evaluate": "the loss on a text, in nats a token and bits a byte",
         "bench": "how fast this machine trains and generates",
     },
+    "Experiments": {
+        "experiment": "the 43 experiments of the log, or a recipe of your own",
+        "search": "the best of a population of models that grow",
+    },
     "Look into models": {
         "info": "shape, memory, settings, history",
         "loss": "the last training losses",
@@ -98,12 +102,14 @@ from femto.commands import (  # noqa: E402  (they need `main`)
     compare,
     demo,
     diagnose,
+    experiment,
     grow,
     import_model,
     infer,
     initialize,
     inspect,
     passages,
+    search,
     tokens,
     train,
 )
@@ -113,6 +119,7 @@ __all__ = [
     "compare",
     "demo",
     "diagnose",
+    "experiment",
     "grow",
     "import_model",
     "infer",
@@ -120,6 +127,7 @@ __all__ = [
     "inspect",
     "main",
     "passages",
+    "search",
     "tokens",
     "train",
 ]

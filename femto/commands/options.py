@@ -1,7 +1,6 @@
 """Options that several commands share, and what they have in common."""
 
 import json
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -57,16 +56,9 @@ def shape_options(command: Command) -> Command:
 
 
 def print_json(document: object) -> None:
+    from femto.metrics import finite
+
     click.echo(json.dumps(finite(document), ensure_ascii=False, indent=2))
-
-
-def finite(document: Any) -> Any:
-    """The document with null for numbers that JSON lacks: NaN and infinities."""
-    if isinstance(document, dict):
-        return {key: finite(value) for key, value in document.items()}
-    if isinstance(document, list | tuple):
-        return [finite(value) for value in document]
-    return None if isinstance(document, float) and not math.isfinite(document) else document
 
 
 def unknown_warning(count: int, total: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What a training run shows: a progress bar on a terminal, plain lines elsewhere, JSON lines in a metrics file."""
+"""What a training run shows: a progress bar on a terminal, plain lines elsewhere."""
 
 import json
 import signal
@@ -7,18 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 import click
 
-from femto.commands.options import finite
-from femto.errors import DataError
-from femto.session import Event, Saved, Validation
+from femto.session import Event, Validation
 from femto.tokenizers import Drop, Merge
 from femto.tokenizers.bpe_training import expected_merges
 from femto.training import Step
 
-SMOOTHING = 20.0  # steps that the shown loss and speed are averaged over
+SMOOTHING = 20.0  # steps that the shown loss is averaged over
 PLAIN_EVERY = 100  # steps between plain lines
 PLAIN_SECONDS = 10.0  # and seconds: whichever comes first
 
@@ -27,9 +25,10 @@ class Progress:
     """Shows events on standard error as they come."""
 
     def __init__(self, steps: int, quiet: bool = False) -> None:
+        """steps: of all models together."""
         self.total, self.done, self.quiet = steps, 0, quiet
-        self.loss = self.seconds = 0.0
-        self.last_line = time.monotonic()
+        self.losses: dict[str, tuple[int, float]] = {}  # of each model: steps, and their smoothed loss
+        self.started = self.last_line = time.monotonic()
         self.on_terminal = sys.stderr.isatty()
         self.bar: Any = None
 
@@ -44,11 +43,15 @@ class Progress:
         else:
             yield self
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event, model: str = "") -> None:
+        """model: its name, if there are several."""
+        prefix = f"{model} " if model else ""
         if isinstance(event, Step):
-            self._step(event)
+            self._step(event, prefix)
         elif isinstance(event, Validation):
-            self.say(f"step {event.step}: validation loss {event.loss.nats:.4f}, {event.loss.bits_per_byte:.4f} bits a byte")
+            self.say(
+                f"{prefix}step {event.step}: validation loss {event.loss.nats:.4f}, {event.loss.bits_per_byte:.4f} bits a byte"
+            )
 
     def say(self, line: str) -> None:
         """A line of its own, above the bar if there is one."""
@@ -58,23 +61,24 @@ class Progress:
             click.echo("\r\033[K", err=True, nl=False)
         click.echo(line, err=True)
 
-    def _step(self, step: Step) -> None:
+    def _step(self, step: Step, prefix: str) -> None:
         self.done += 1
-        weight = 1.0 / min(self.done, SMOOTHING)
-        self.loss += weight * (step.loss - self.loss)
-        self.seconds += weight * (step.seconds - self.seconds)
-        speed = step.tokens / self.seconds
+        steps, loss = self.losses.get(prefix, (0, 0.0))
+        loss += (step.loss - loss) / min(steps + 1, SMOOTHING)
+        self.losses[prefix] = steps + 1, loss
+        now = time.monotonic()
+        each = max(1e-9, (now - self.started) / self.done)
+        speed = step.tokens / each
         if self.quiet:
             return
         if self.bar is not None:
-            self.bar.update(1, f"step {step.step}  loss {self.loss:.4f}  {speed:,.0f} tokens/s")
+            self.bar.update(1, f"{prefix}step {step.step}  loss {loss:.4f}  {speed:,.0f} tokens/s")
             return
-        now = time.monotonic()
         edge = self.done in (1, self.total)
         if edge or self.done % PLAIN_EVERY == 0 or now - self.last_line > PLAIN_SECONDS:
             self.last_line = now
-            left = _duration((self.total - self.done) * self.seconds)
-            self.say(f"step {step.step}  loss {self.loss:.4f}  {speed:,.0f} tokens/s  {left} left")
+            left = _duration((self.total - self.done) * each)
+            self.say(f"{prefix}step {step.step}  loss {loss:.4f}  {speed:,.0f} tokens/s  {left} left")
 
 
 class VocabularyProgress:
@@ -113,45 +117,6 @@ class VocabularyProgress:
 def shown_token(token: bytes) -> str:
     """A token for people, in quotes and on one line."""
     return json.dumps(token.decode("utf-8", "backslashreplace"), ensure_ascii=False)
-
-
-class Metrics:
-    """Appends one JSON object an event to an unbuffered file: `event` is session, step, validation or saved."""
-
-    def __init__(self, file: IO[bytes] | None, name: str | None = None) -> None:
-        self.file, self.name = file, name
-
-    def write(self, event: Event | dict[str, Any]) -> None:
-        if self.file is None:
-            return
-        document: dict[str, Any]
-        if isinstance(event, dict):
-            document = event
-        elif isinstance(event, Step):
-            document = {
-                "event": "step",
-                "step": event.step,
-                "loss": event.loss,
-                "learning_rate": event.learning_rate,
-                "gradient_norm": event.gradient_norm,
-                "seconds": event.seconds,
-                "tokens_per_second": event.tokens / event.seconds,
-            }
-        elif isinstance(event, Validation):
-            document = {
-                "event": "validation",
-                "step": event.step,
-                "loss": event.loss.nats,
-                "bits_per_byte": event.loss.bits_per_byte,
-                "tokens": event.loss.num_tokens,
-            }
-        else:
-            assert isinstance(event, Saved)
-            document = {"event": "saved", "step": event.step, "seconds": event.seconds}
-        try:
-            self.file.write(json.dumps(finite(document)).encode() + b"\n")
-        except OSError as error:
-            raise DataError(f"{self.name}: cannot write metrics: {error.strerror}") from error
 
 
 class StopRequest:

@@ -72,8 +72,9 @@ def train(
     finishes the step, saves and exits with status 0.
     """
     from femto import checkpoint, config, data, generation, growth
-    from femto.commands.progress import Metrics, Progress, StopRequest
+    from femto.commands.progress import Progress, StopRequest
     from femto.errors import DataError
+    from femto.metrics import Metrics
     from femto.session import Session, Validation
     from femto.training import Step
 

@@ -1,1 +1,12 @@
-"""Measurements of femto's models against each other and against simpler ones."""
+"""The 43 experiments of the log, and recipes of one's own: data, models, stages and a criterion, run by one small engine.
+
+`recipe.py` reads recipes, `recipes/` holds the log's; `sources.py` has the texts, `engine.py` runs the stages in a folder,
+`population.py` trains several models at once, `measures.py` and `verdict.py` tell whether it succeeded, and `results.json` has
+what we measured.
+"""
+
+from femto.experiments.engine import Run
+from femto.experiments.recipe import Recipe, load, numbers
+from femto.experiments.verdict import Verdict, judge
+
+__all__ = ["Recipe", "Run", "Verdict", "judge", "load", "numbers"]

@@ -1,0 +1,69 @@
+"""Runs the log's experiments, records their verdicts in the package, and renews the page that shows them.
+
+python benches/experiments.py record 1 2 3 --preset modern --code PATH --prose PATH   # one after another, nothing else running
+python benches/experiments.py page                                                    # docs/experiments.md
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from femto.experiments import recipe, report, results
+
+PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
+
+
+def record(numbers: list[str], preset: str, texts: dict[str, str | None], budget: float | None, root: Path, seed: int) -> None:
+    """Run each in a folder of its own, from a cold start, and record what the command says."""
+    for number in numbers:
+        command = [sys.executable, "-m", "femto", "experiment", "run", number, "--preset", preset, "--json", "--seed", str(seed)]
+        command += ["--folder", str(root / f"{number}-{preset}"), "--force", "--quiet"]
+        text = texts.get(recipe.load(number).data)
+        command += ["--data", text] if text else []
+        command += ["--budget", str(budget)] if budget else []
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        if done.returncode not in (0, 3):
+            sys.exit(f"experiment {number} ended with status {done.returncode}")
+        verdict = json.loads(done.stdout)
+        for private in ("folder", "log"):
+            del verdict[private]
+        verdict["data"]["name"] = Path(verdict["data"]["name"]).name
+        recorded = json.loads(results.PATH.read_bytes()) if results.PATH.is_file() else {}
+        recorded[f"{number}.{preset}"] = verdict
+        in_order = sorted(recorded.items(), key=lambda item: (int(item[0].partition(".")[0]), item[0]))
+        results.PATH.write_text(json.dumps(dict(in_order), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(
+            number,
+            preset,
+            "passed" if verdict["passed"] else "not passed",
+            f"loss {verdict['loss']:.4f}, {verdict['seconds']:.0f} s",
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    recording = commands.add_parser("record")
+    recording.add_argument("numbers", nargs="+")
+    recording.add_argument("--preset", choices=["modern", "reference"], default="modern")
+    recording.add_argument("--code", help="text for the experiments on code")
+    recording.add_argument("--prose", help="text for the experiments on prose")
+    recording.add_argument("--budget", type=float, help="minutes of training each")
+    recording.add_argument("--seed", type=int, default=0)
+    recording.add_argument(
+        "--root", type=Path, default=Path(tempfile.gettempdir()) / "femto-experiments", help="folder of the runs"
+    )
+    commands.add_parser("page")
+    chosen = parser.parse_args()
+    if chosen.command == "record":
+        texts = {"code": chosen.code, "prose": chosen.prose}
+        record(chosen.numbers, chosen.preset, texts, chosen.budget, chosen.root, chosen.seed)
+    else:
+        PAGE.write_text(report.updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

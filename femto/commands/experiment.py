@@ -1,0 +1,259 @@
+"""`femto experiment`: the 43 experiments of the log, and recipes of one's own."""
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from femto.commands import main
+from femto.commands.options import json_option, print_json, threads_option
+
+if TYPE_CHECKING:
+    from femto.commands.progress import StopRequest
+    from femto.experiments.engine import Run
+    from femto.experiments.recipe import Recipe
+
+SHOWN_SETTINGS = ("batch_size", "learning_rate", "decay_steps", "dropout", "weight_decay")
+NOT_MET = 3  # exit status of a run that ended without meeting its criterion
+
+
+@main.group()
+def experiment() -> None:
+    """The 43 experiments of the log that femto comes from, each with one command.
+
+    `list` shows them, `show N` tells one of them, `run N` runs it; `run FILE.toml` runs a recipe of your own.
+    """
+
+
+@experiment.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """Number, title, the log's verdict and ours."""
+    from femto.experiments import recipe, results
+
+    rows = []
+    for number in recipe.numbers():
+        found, ours = recipe.load(number), results.result(number, "modern")
+        rows.append(
+            {
+                "number": int(number),
+                "title": found.title,
+                "log": found.log["verdict"],
+                "ours": None if ours is None else "success" if ours["passed"] else "fail",
+                "seconds": None if ours is None else ours["seconds"],
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    click.echo(f"{'':>3} {'the log':8} {'femto':8} {'in':>12}  title")
+    for row in rows:
+        took = "" if row["seconds"] is None else results.duration(row["seconds"])
+        click.echo(f"{row['number']:>3} {row['log']:8} {row['ours'] or '':8} {took:>12}  {row['title']}")
+
+
+@experiment.command()
+@click.argument("name", metavar="NUMBER|FILE.toml")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Settings, the log's result and ours, and what its author asked, with our answer."""
+    from femto.config import to_json
+    from femto.experiments import recipe, results
+    from femto.experiments.engine import describe
+
+    found = recipe.load(name)
+    ours = {preset: results.result(found.name, preset) for preset in found.plans}
+    if as_json:
+        plans = {
+            preset: {
+                "model": plan.model,
+                "tokenizer": plan.tokenizer,
+                "training": to_json(plan.training),
+                "stages": [describe(stage) for stage in plan.stages],
+                "note": plan.note,
+                "result": ours[preset],
+            }
+            for preset, plan in found.plans.items()
+        }
+        answer = results.filled(found.answer)
+        print_json({"name": found.name, "title": found.title, "data": found.data, "log": found.log, "criterion": found.criterion,
+                    "answer": answer, "plans": plans})  # fmt: skip
+        return
+    click.echo(f"{found.name}  {found.title}")
+    if found.log:
+        click.echo(f"\nThe log: {found.log['verdict']}. {found.log.get('goal', '')}")
+        click.echo(f"  {_log_line(found)}")
+        for observation in found.log.get("observations", ()):
+            click.echo(f"  - {observation}")
+    click.echo(f"\nCriterion: {found.criterion}")
+    for preset, plan in found.plans.items():
+        click.echo(f"\n{preset}: {'; '.join(describe(stage) for stage in plan.stages)}")
+        if plan.note:
+            click.echo(f"  {results.filled(plan.note)}")
+        click.echo(f"  tokenizer {_pairs(plan.tokenizer)}; model {_pairs(plan.model)}")
+        training = to_json(plan.training)
+        click.echo(f"  {_pairs({key: training[key] for key in SHOWN_SETTINGS})}")
+        result = ours[preset]
+        if result is None:
+            click.echo("  not recorded; `femto experiment run` tells")
+            continue
+        for line in _result_lines(result):
+            click.echo(f"  {line}")
+    if "question" in found.log:
+        click.echo(f"\nThe author asked: {found.log['question']}")
+    if found.answer:
+        click.echo(f"Our answer: {results.filled(found.answer)}")
+
+
+@experiment.command()
+@click.argument("name", metavar="NUMBER|FILE.toml")
+@click.option("--preset", type=click.Choice(["modern", "reference"]), help="[default: modern, if the recipe has it]")
+@click.option("--data", "path", type=click.Path(), help="Text, where none is generated. [default: what Python brings along]")
+@click.option("--budget", type=click.FloatRange(0, min_open=True), help="Minutes of training. [default: all steps]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**62), help="Of data, starts and batches.")
+@click.option("--folder", type=click.Path(), help="Of checkpoints, metrics and verdict. [default: experiments/NAME-PRESET]")
+@click.option("--force", is_flag=True, help="Begin anew, whatever the folder holds of an earlier run.")
+@click.option("--in-turn", is_flag=True, help="Train several models one after another, not side by side on one thread each.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@threads_option
+@json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    name: str,
+    preset: str | None,
+    path: str | None,
+    budget: float | None,
+    seed: int,
+    folder: str | None,
+    force: bool,
+    in_turn: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run an experiment, from where it stopped, and say whether it meets its criterion.
+
+    Exit status 0: it does; 3: it does not. Ctrl-C or SIGTERM saves; the same command then goes on. An experiment that starts
+    from models of another one runs that one first, if it has not been run.
+    """
+    from femto.commands.progress import StopRequest
+    from femto.experiments import recipe as recipes
+    from femto.experiments import sources, verdict
+    from femto.experiments.engine import Run, folder_of
+
+    recipe = recipes.load(name)
+    preset = preset or next(iter(recipe.plans))
+    place = Path(folder) if folder else folder_of(recipe.name, preset)
+    queue = [
+        (recipes.load(_recipe(needed, name)), folder_of(needed, preset, place.parent)) for needed in recipe.plan(preset).needs
+    ]
+    stop = StopRequest()
+    with stop.listening():
+        for each, where in [*queue, (recipe, place)]:
+            text = path if each.data == recipe.data else None
+            source = sources.load(each.data, text, seed)
+            made = Run(each, preset, where, source, seed, budget, side_by_side=not in_turn, anew=force and each is recipe)
+            with made.locked():
+                show_progress(made, stop, quiet)
+            if not made.finished:
+                if as_json:
+                    print_json({"name": each.name, "preset": preset, "folder": str(where), "stopped_by": stop.name})
+                else:
+                    click.echo(f"{where}: stopped by {stop.name}; the same command goes on")
+                return
+    found = verdict.judge(made)
+    verdict.save(found, made)
+    if as_json:
+        print_json({"folder": str(place), "log": recipe.log, **found.to_json()})
+    else:
+        _print(recipe, found.to_json(), made)
+    if not found.passed:
+        ctx.exit(NOT_MET)
+
+
+def _recipe(needed: str, name: str) -> str:
+    """The recipe of an experiment that another one starts from: of the log by its number, else the file beside the other's."""
+    return needed if needed.isdecimal() else str(Path(name).with_name(f"{needed}.toml"))
+
+
+def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
+    """Run all stages and show them."""
+    from femto.commands.progress import Progress
+    from femto.experiments.engine import StageStarted
+
+    say = Progress(1, quiet).say
+    source = made.source
+    log_data = made.recipe.log.get("dataset")
+    other = f", not the log's {log_data}" if log_data and made.recipe.data != log_data and source.is_substitute else ""
+    say(f"data: {source.name}, {source.num_bytes:,} bytes{other}")
+    with closing(made.run(stop)) as events, ExitStack() as shown:
+        progress = Progress(1, quiet)
+        for event in events:
+            if isinstance(event, StageStarted):
+                shown.close()
+                say(f"stage {event.number} of {event.count}: {event.text}")
+                progress = Progress(event.steps, quiet)
+                if event.steps:
+                    shown.enter_context(progress.showing())
+            else:
+                progress.show(event.event, event.model)
+
+
+def _print(recipe: "Recipe", result: dict[str, Any], made: "Run") -> None:
+    click.echo(f"{recipe.name}  {recipe.title}")
+    if recipe.log:
+        click.echo(f"the log:  {recipe.log['verdict']}: {_log_line(recipe)}")
+    for line in _result_lines(result):
+        click.echo(line)
+    click.echo(f"models: {', '.join(str(made.path(model)) for model in made.state.models or [])}")
+
+
+def _log_line(recipe: "Recipe") -> str:
+    """What the log tells of an experiment, on a line."""
+    from femto.experiments.results import duration
+
+    log = recipe.log
+    parts = []
+    if "loss" in log:
+        parts.append(f"loss {log['loss']}")
+    if "steps" in log:
+        parts.append(f"{log['steps']:,} steps")
+    if "seconds" in log:
+        parts.append(duration(log["seconds"]))
+    if "milliseconds_per_step" in log:
+        parts.append(f"{log['milliseconds_per_step']:,.0f} ms a step")
+    if "parameters" in log:
+        parts.append(f"{log['parameters']:,} parameters")
+    if "machine" in log:
+        parts.append(log["machine"])
+    return ", ".join(parts) or "no figures"
+
+
+def _result_lines(result: dict[str, Any]) -> list[str]:
+    """A verdict for people."""
+    from femto.experiments.results import duration, shown
+
+    steps = f"{result['steps']:,} steps" if result["complete"] else f"{result['steps']:,} of {result['planned_steps']:,} steps"
+    lines = [
+        f"femto:    {'success' if result['passed'] else 'fail'}: loss {result['loss']:.4f}, {steps}, "
+        f"{duration(result['seconds'])}, {result['milliseconds_per_step']:,.0f} ms a step, "
+        f"{result['num_parameters']:,} parameters, {result['preset']}"
+    ]
+    for check in result["checks"]:
+        name = check["figure"].split()[0]
+        of = f" ({check['of']})" if check["of"] else ""
+        lines.append(
+            f"  {'met    ' if check['passed'] else 'NOT met'} {check['figure']} {shown(name, check['value'])} "
+            f"{check['relation']} {shown(name, check['limit'])}{of}"
+        )
+    if abs(result["loss"] - result["unigram_entropy"]) < 0.05:
+        lines.append(
+            f"  stuck at {result['unigram_entropy']:.3f}, the entropy of the frequencies of tokens: it has learnt how often each "
+            "occurs, and nothing about their order; `femto diagnose` says why"
+        )
+    return lines
+
+
+def _pairs(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())

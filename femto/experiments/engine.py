@@ -1,0 +1,350 @@
+"""Runs a recipe in a folder of its own, stage by stage, and goes on from where it stopped.
+
+The folder holds a checkpoint and metrics of every model, the tokenizer, a generated text, and `run.json`: which stages are done,
+and which models there are. What a stage has to do follows from that and from the checkpoints, so that a run may be killed at any
+moment.
+"""
+
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from femto import checkpoint as checkpoints
+from femto import data, files, growth, kernels, tokenizers
+from femto.checkpoint import Checkpoint
+from femto.config import ModelConfig, TrainConfig
+from femto.data import Dataset
+from femto.errors import ConfigError, RecipeError
+from femto.experiments.measures import Subject, Texts
+from femto.experiments.population import ModelEvent, Task
+from femto.experiments.population import train as train_all
+from femto.experiments.recipe import Init, InitWith, InsertHead, InsertLayer, Keep, Recipe, Stage, Train
+from femto.experiments.sources import GENERATORS, Source
+from femto.metrics import Metrics
+from femto.session import Event, Session
+from femto.tokenizers import BpeTokenizer, Tokenizer
+
+STATE = "run.json"
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage begins, or goes on."""
+
+    number: int  # from 1
+    count: int
+    text: str
+    steps: int  # to train in it, of all models together; 0 if it trains nothing
+
+
+@dataclass
+class State:
+    """What `run.json` holds: what was asked, and how far it is."""
+
+    recipe: str  # SHA-256 of its text
+    preset: str
+    seed: int
+    data: dict[str, Any]  # name, bytes, sha256
+    stage: int = 0  # stages that are done
+    models: list[str] | None = None  # those that the next stage works on
+    made: list[str] | None = None  # all that there are files of
+    entry: dict[str, int] | None = None  # steps that each of them had when the current stage began
+    seconds: float = 0.0  # wall-clock time of all that was done
+
+
+class Run:
+    """A recipe, a preset, a text and a seed, in a folder. Raises RecipeError if the folder holds another run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        preset: str,
+        folder: str | os.PathLike[str],
+        source: Source,
+        seed: int = 0,
+        budget_minutes: float | None = None,
+        side_by_side: bool = True,
+        anew: bool = False,
+    ) -> None:
+        """anew: delete what the folder holds of an earlier run."""
+        self.recipe, self.preset, self.plan = recipe, preset, recipe.plan(preset)
+        self.folder, self.source, self.seed = Path(folder), source, seed
+        self.budget_minutes, self.side_by_side = budget_minutes, side_by_side
+        held_out = 0.0 if recipe.data in GENERATORS else recipe.held_out
+        self.texts = Texts(recipe.data, *source.split(held_out))
+        if anew:
+            self.remove()
+        self.state = self._state()
+
+    def _state(self) -> State:
+        asked = State(
+            recipe=hashlib.sha256(self.recipe.text.encode()).hexdigest(),
+            preset=self.preset,
+            seed=self.seed,
+            data={"name": self.source.name, "bytes": self.source.num_bytes, "sha256": self.source.sha256},
+            models=[],
+            made=[],
+            entry={},
+        )
+        path = self.folder / STATE
+        try:
+            found = State(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return asked
+        except (ValueError, TypeError, OSError) as error:
+            raise RecipeError(f"{path}: cannot be read: {error}; --force begins anew") from error
+        for name in ("recipe", "preset", "seed", "data"):
+            was, now = getattr(found, name), getattr(asked, name)
+            if was != now:
+                shown = {"recipe": "recipe", "data": "data set"}.get(name, f"{name} ({was}, not {now})")
+                advice = "choose another --folder, or --force to begin anew"
+                raise RecipeError(f"{self.folder}: holds a run with another {shown}; {advice}")
+        return found
+
+    @property
+    def finished(self) -> bool:
+        return self.state.stage == len(self.plan.stages)
+
+    def path(self, model: str) -> Path:
+        return self.folder / f"{model}.dat"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and keep others out of it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecipeError(f"{self.folder}: cannot make the folder: {error.strerror}") from error
+        with checkpoints.locked(self.folder / STATE):
+            self.state = self._state()  # somebody may have gone on with it meanwhile
+            yield
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[StageStarted | ModelEvent, None, None]:
+        """All stages that are left. When `stop` says so, or the generator is closed, models are saved and a later run goes on."""
+        if self.finished:
+            return
+        started, before = time.monotonic(), self.state.seconds
+        self._save_state()
+        try:
+            tokenizer = self._tokenizer()
+            dataset = data.from_documents(self.source.name, self.texts.training.documents, tokenizer)
+            held_out = None
+            if self.texts.held_out.documents:
+                held_out = data.from_documents(self.source.name, self.texts.held_out.documents, tokenizer)
+            while not self.finished and not stop():
+                stage = self.plan.stages[self.state.stage]
+                if isinstance(stage, Train):
+                    yield from self._train(stage, dataset, held_out, stop)
+                    if stop():
+                        break
+                else:
+                    yield StageStarted(self.state.stage + 1, len(self.plan.stages), describe(stage), 0)
+                    self._change(stage, tokenizer)
+                self.state.stage += 1
+                self.state.entry = {}
+                self._save_state()
+        finally:
+            self.state.seconds = before + time.monotonic() - started
+            self._save_state()
+
+    def subject(self, model: str) -> Subject:
+        """A model for the measures."""
+        loaded = checkpoints.load(self.path(model), optimizer=False)
+        return Subject(loaded, self.texts, data.from_documents("", self.texts.training.documents, loaded.tokenizer).ids)
+
+    def remove(self) -> None:
+        """Delete all that a run has left in the folder."""
+        for pattern in ("*.dat", "*.jsonl", "tokenizer.json", "dataset.txt", "verdict.json", STATE):
+            for path in self.folder.glob(pattern):
+                path.unlink()
+
+    def _tokenizer(self) -> Tokenizer:
+        options = dict(self.plan.tokenizer)
+        kind, reserve = options.pop("kind", "ascii"), options.pop("reserve_tokens", 0)
+        vocab_size = options.pop("vocab_size", 768)
+        if options:
+            known = "there are kind, vocab_size and reserve_tokens"
+            raise RecipeError(f"recipe {self.recipe.name}: tokenizer.{next(iter(options))}: no such setting; {known}")
+        path = self.folder / "tokenizer.json"
+        if path.exists():
+            return tokenizers.load(path)
+        if self.recipe.data in GENERATORS:
+            files.write_atomically(self.folder / "dataset.txt", self.source.documents)
+        if kind == "bpe":
+            made: Tokenizer = BpeTokenizer.from_documents(list(self.texts.training.documents), vocab_size).with_reserved(reserve)
+        else:
+            made = tokenizers.build(kind, self.texts.training.text if kind == "char" else None, reserve_tokens=reserve)
+        tokenizers.save(made, path)
+        return made
+
+    def _save_state(self) -> None:
+        content = json.dumps(asdict(self.state), indent=1, ensure_ascii=False).encode() + b"\n"
+        try:
+            files.write_atomically(self.folder / STATE, [content])
+        except OSError as error:
+            raise RecipeError(f"{self.folder / STATE}: cannot write: {error.strerror}") from error
+
+    def _seed(self, position: int) -> int:
+        """Of a model made in the current stage: the run's own for the first model of the first stage."""
+        return self.seed + 1000 * self.state.stage + position
+
+    def _change(self, stage: Stage, tokenizer: Tokenizer) -> None:
+        """A stage that makes new models from nothing or from others, or chooses among them."""
+        models = self.state.models or []
+        if isinstance(stage, Keep):
+            self.state.models = sorted(models, key=lambda name: (self._loss(name), name))[: stage.best]
+            return
+        made: dict[str, Checkpoint] = {}
+        if isinstance(stage, Init):
+            for name in names(stage.name, stage.count):
+                made[name] = self._init(stage, tokenizer, self._seed(len(made)))
+        elif isinstance(stage, InitWith):
+            for name, parent in zip(names(stage.name, len(stage.parents)), stage.parents, strict=True):
+                seed = self._seed(len(made))
+                loaded = checkpoints.load(self.of_parent(parent), optimizer=False)
+                num_tokens = self.plan.model.get("num_tokens")
+                made[name] = growth.init_with(loaded, tokenizer, num_tokens, seed)
+                made[name].training = self._training(stage.training, self.plan.training, seed)
+        elif isinstance(stage, InsertLayer | InsertHead):
+            for model in models:
+                copies = stage.copies if isinstance(stage, InsertLayer) else 1
+                for name in names(f"{model}-ext" if isinstance(stage, InsertLayer) else f"{model}-wide", copies):
+                    seed, loaded = self._seed(len(made)), checkpoints.load(self.path(model))
+                    if isinstance(stage, InsertLayer):
+                        made[name] = growth.insert_layer(loaded, stage.at, seed)
+                    else:
+                        made[name] = growth.insert_heads(loaded, stage.count, seed)
+                    made[name].training = replace(loaded.training, seed=seed)
+            models = []
+        for name, new in made.items():
+            checkpoints.save(new, self.path(name))
+        self.state.models = models + list(made)
+        self.state.made = sorted({*(self.state.made or []), *made})
+
+    def _init(self, stage: Init, tokenizer: Tokenizer, seed: int) -> Checkpoint:
+        try:
+            config = ModelConfig(tokenizer.vocab_size, **self.plan.model | stage.model)
+        except ConfigError as error:
+            raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: {error}") from error
+        return checkpoints.create(config, tokenizer, self._training(stage.training, self.plan.training, seed), self.preset, seed)
+
+    def _training(self, changes: dict[str, Any], base: TrainConfig, seed: int) -> TrainConfig:
+        try:
+            return replace(base, **{"seed": seed, **changes})
+        except ConfigError as error:
+            raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: {error}") from error
+
+    def of_parent(self, parent: str) -> Path:
+        """The file of a model of another experiment."""
+        experiment, _, model = parent.partition("/")
+        return folder_of(experiment, self.preset, self.folder.parent) / f"{model}.dat"
+
+    def _loss(self, model: str) -> float:
+        return float(checkpoints.load(self.path(model), optimizer=False).history.losses[-10:].mean())
+
+    def _train(
+        self, stage: Train, dataset: Dataset, held_out: Dataset | None, stop: Callable[[], bool]
+    ) -> Generator[StageStarted | ModelEvent, None, None]:
+        chosen = [name for name in self.state.models or [] if fnmatch.fnmatchcase(name, stage.models)]
+        if not chosen:
+            raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: no model is called {stage.models}")
+        reached = {name: checkpoints.load(self.path(name), optimizer=False).history.num_steps for name in chosen}
+        if not self.state.entry:
+            self.state.entry = reached
+            self._save_state()
+        entry = self.state.entry
+        seconds = self._seconds(stage, len(chosen))
+        left = sum(entry[name] + stage.steps - reached[name] for name in chosen)
+        yield StageStarted(self.state.stage + 1, len(self.plan.stages), describe(stage, len(chosen)), left)
+        tasks: dict[str, Task] = {name: self._task(name, entry[name], stage, dataset, held_out, seconds) for name in chosen}
+        with closing(train_all(tasks, stop, self.side_by_side)) as events:
+            yield from events
+        if stop() or stage.snapshot is None:
+            return
+        for name in chosen:
+            copy = f"{name}-{stage.snapshot}"
+            shutil.copyfile(self.path(name), self.path(copy))
+            self.state.made = sorted({*(self.state.made or []), copy})
+
+    def _task(
+        self, name: str, entry: int, stage: Train, dataset: Dataset, held_out: Dataset | None, seconds: float | None
+    ) -> Task:
+        def task(stop: Callable[[], bool]) -> Generator[Event, None, None]:
+            loaded = checkpoints.load(self.path(name))
+            history = loaded.history
+            left = entry + stage.steps - history.num_steps
+            if left <= 0:
+                return
+            loaded.training = self._training(stage.training, loaded.training, loaded.training.seed)
+
+            def ended() -> bool:
+                return stop() or (seconds is not None and float(history.milliseconds[entry:].sum()) > 1000.0 * seconds)
+
+            if history.num_steps > entry and ended():
+                return
+            with open(self.folder / f"{name}.jsonl", "ab", buffering=0) as file:
+                metrics = Metrics(file, f"{name}.jsonl")
+                session = Session(loaded, dataset, str(self.path(name)), held_out=held_out)
+                with closing(session.run(left, ended)) as events:
+                    for event in events:
+                        metrics.write(event)
+                        yield event
+
+        return task
+
+    def _seconds(self, stage: Train, models: int) -> float | None:
+        """What a model may train in this stage: its share of the budget by steps; side by side, models share a core less."""
+        if self.budget_minutes is None:
+            return None
+        work = self.plan_work()
+        share = 60.0 * self.budget_minutes * work[self.state.stage] / sum(work)
+        abreast = min(kernels.num_threads(), models) if self.side_by_side else 1
+        return share * abreast / models
+
+    def plan_work(self) -> list[int]:
+        """Steps of all models in every stage."""
+        work, models = [], 0
+        for stage in self.plan.stages:
+            if isinstance(stage, Init):
+                models += stage.count
+            elif isinstance(stage, InitWith):
+                models += len(stage.parents)
+            elif isinstance(stage, InsertLayer):
+                models *= stage.copies
+            elif isinstance(stage, Keep):
+                models = min(models, stage.best)
+            work.append(stage.steps * models if isinstance(stage, Train) else 0)
+        return work
+
+
+def folder_of(experiment: str, preset: str, root: Path = Path("experiments")) -> Path:
+    """Where an experiment runs; one that others start from is looked for beside them."""
+    return root / f"{experiment}-{preset}"
+
+
+def names(name: str, count: int) -> list[str]:
+    """NAME, or NAME1, NAME2, ... if there are several."""
+    return [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
+
+
+def describe(stage: Stage, models: int = 1) -> str:
+    """A stage in words."""
+    if isinstance(stage, Init):
+        return f"init {', '.join(names(stage.name, stage.count))}"
+    if isinstance(stage, InitWith):
+        return f"init-with {', '.join(stage.parents)}"
+    if isinstance(stage, Train):
+        return f"train {stage.steps:,} steps" + (f", {models} models" if models > 1 else "")
+    if isinstance(stage, InsertLayer):
+        return f"insert a layer at {stage.at}" + (f" into {stage.copies} copies" if stage.copies > 1 else "")
+    if isinstance(stage, InsertHead):
+        return f"insert {stage.count} head{'s' if stage.count > 1 else ''}"
+    return f"keep the best {stage.best}"

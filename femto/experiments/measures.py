@@ -1,0 +1,269 @@
+"""What can be measured of a trained model, by name, for the checks of a recipe."""
+
+import inspect
+import re
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from femto import data, generation
+from femto.checkpoint import Checkpoint
+from femto.data import Dataset, Ids
+from femto.errors import RecipeError
+from femto.experiments import ngram, sources
+from femto.experiments.sources import Source
+from femto.generation import Sampling
+from femto.training import Loss, evaluate
+
+WORD = re.compile(r"[A-Za-z]+")
+LINES_PER_ACTION = 100
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The text of a run in its parts, shared by all its models."""
+
+    kind: str  # of the source
+    training: Source
+    held_out: Source
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(WORD.findall(self.training.text)) | frozenset(WORD.findall(self.held_out.text))
+
+    @cached_property
+    def five_gram(self) -> float:
+        return ngram.bits_per_byte(b"".join(self.training.documents), b"".join(self.held_out.documents))
+
+
+class Subject:
+    """A model and its texts, and what several measures need of them."""
+
+    def __init__(self, checkpoint: Checkpoint, texts: Texts, ids: Ids) -> None:
+        self.checkpoint, self.texts, self.training_ids = checkpoint, texts, ids
+
+    @cached_property
+    def evaluation(self) -> Any:
+        """What the log's own evaluator says; unseen questions."""
+        kind = self.texts.kind
+        if kind not in sources.GENERATORS:
+            raise RecipeError(f"the data `{kind}` has no evaluator; that measure is for {', '.join(sources.GENERATORS)}")
+        more: dict[str, Any] = {"simple_dummy2": {"lines_per_action": LINES_PER_ACTION}}.get(kind, {})
+        if kind == "addition_dummy":
+            more = {"training_text": self.texts.training.text}
+        return sources.generator(kind).evaluate(lambda prompt, count: generation.complete(self.checkpoint, prompt, count), **more)
+
+    @cached_property
+    def held_out(self) -> Loss:
+        tokenizer = self.checkpoint.tokenizer
+        dataset: Dataset = data.from_documents(self.texts.held_out.name, self.texts.held_out.documents, tokenizer)
+        data.require_two(dataset.ids, self.texts.held_out.name)
+        return evaluate(self.checkpoint.model, dataset.ids, tokenizer.token_lengths())
+
+    def samples(self, prompt: str, number: int, tokens: int) -> list[str]:
+        """Texts after a prompt, at temperature 0.5, seeds 0, 1, 2, ..."""
+        made = []
+        for seed in range(number):
+            pieces = generation.generate(self.checkpoint, prompt, tokens, Sampling(seed=seed))
+            made.append("".join(piece.text for piece in pieces))
+        return made
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A function of a subject to a figure, and the options that it takes."""
+
+    function: Callable[..., float]
+    options: dict[str, type]
+    required: frozenset[str]
+    unit: str
+
+
+MEASURES: dict[str, Measure] = {}
+
+
+def measure(unit: str = "") -> Callable[[Callable[..., float]], Callable[..., float]]:
+    def register(function: Callable[..., float]) -> Callable[..., float]:
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        required = frozenset(p.name for p in parameters if p.default is p.empty)
+        MEASURES[function.__name__] = Measure(function, {p.name: p.annotation for p in parameters}, required, unit)
+        return function
+
+    return register
+
+
+@measure("nats a token")
+def training_loss(subject: Subject, last: int = 50) -> float:
+    """Mean loss of the last steps."""
+    return float(subject.checkpoint.history.losses[-last:].mean())
+
+
+@measure("nats a token")
+def training_loss_at(subject: Subject, step: int, steps: int = 10) -> float:
+    """Mean loss of the `steps` steps that end at a step of the model's life; of all there are if there are fewer."""
+    return float(subject.checkpoint.history.losses[max(0, step - steps) : step].mean())
+
+
+@measure("nats a token")
+def validation_loss(subject: Subject) -> float:
+    """Loss on the whole held-out part."""
+    return subject.held_out.nats
+
+
+@measure("bits a byte")
+def bits_per_byte(subject: Subject) -> float:
+    """Loss on the whole held-out part."""
+    return subject.held_out.bits_per_byte
+
+
+@measure("bits a byte")
+def five_gram(subject: Subject) -> float:
+    """What a byte 5-gram with Witten-Bell smoothing reaches on the held-out part; no figure of the model."""
+    return subject.texts.five_gram
+
+
+@measure("nats a token")
+def unigram_entropy(subject: Subject) -> float:
+    """The entropy of the token frequencies: the loss of a model that knows nothing of order; no figure of the model."""
+    counts = np.bincount(subject.training_ids)
+    shares = counts[counts > 0] / len(subject.training_ids)
+    return float(-(shares * np.log(shares)).sum())
+
+
+@measure()
+def rules(subject: Subject) -> float:
+    """simple_dummy: share of the written words that obey the generator's rules."""
+    return float(subject.evaluation.rate)
+
+
+@measure()
+def well_formed(subject: Subject) -> float:
+    """addition_dummy: share of the written lines that look like sums."""
+    return float(subject.evaluation.well_formed_rate)
+
+
+@measure()
+def sums(subject: Subject) -> float:
+    """addition_dummy: share of right sums of pairs that are not in the training text."""
+    return float(subject.evaluation.sum_rate)
+
+
+@measure()
+def actions(subject: Subject) -> float:
+    """simple_dummy2: share of right answers to the action that does worst, of 100 questions each."""
+    return float(subject.evaluation.minimum_rate)
+
+
+@measure()
+def actions_learnt(subject: Subject, rate: float = 0.7) -> float:
+    """simple_dummy2: how many of the ten actions are answered right more often than `rate`."""
+    return float(sum(score.rate > rate for score in subject.evaluation.actions))
+
+
+@measure()
+def samples(subject: Subject) -> float:
+    """The sequences: share of the log's own prompts that are continued exactly."""
+    answers = subject.evaluation.samples
+    return float(sum(answer.correct for answer in answers) / len(answers))
+
+
+@measure()
+def other_prompts(subject: Subject) -> float:
+    """The sequences: share of 100 other prompts that are continued exactly."""
+    return float(subject.evaluation.extra_rate)
+
+
+@measure()
+def worst_cycle(subject: Subject) -> float:
+    """The sequences: share of right characters in the cycle that does worst, such as the letters of simple_sequence."""
+    return float(min(subject.evaluation.cycle_rates.values()))
+
+
+@measure()
+def known_words(subject: Subject, prompt: str = "\n", number: int = 10, tokens: int = 100) -> float:
+    """Share of the words in samples that stand in the text; the last word of each, which may be cut off, does not count."""
+    found = [word for sample in subject.samples(prompt, number, tokens) for word in WORD.findall(sample)[:-1]]
+    return sum(word in subject.texts.words for word in found) / len(found) if found else 0.0
+
+
+@measure()
+def play_layout(subject: Subject, prompt: str = "BRUTUS:", number: int = 3, tokens: int = 200) -> float:
+    """Share of samples that name another speaker, a line of its own that ends with a colon."""
+    made = subject.samples(prompt, number, tokens)
+    return sum(re.search(r"^[A-Z][A-Za-z ]*:$", sample, re.M) is not None for sample in made) / number
+
+
+@measure("tokens")
+def unknown_tokens(subject: Subject, prompt: str, number: int = 3, tokens: int = 100) -> float:
+    """How many <unk> samples hold."""
+    return float(sum(sample.count("<unk>") for sample in subject.samples(prompt, number, tokens)))
+
+
+@measure()
+def top_probability(subject: Subject, prompt: str = "\n") -> float:
+    """Probability of the likeliest token after a prompt."""
+    return float(next(generation.generate(subject.checkpoint, prompt, 1, Sampling())).probabilities.max())
+
+
+@measure()
+def answer(subject: Subject, prompt: str, expected: str) -> float:
+    """1 if the likeliest continuation of the prompt begins with `expected`, else 0."""
+    return float(generation.complete(subject.checkpoint, prompt, len(expected)).startswith(expected))
+
+
+@measure()
+def round_trip(subject: Subject) -> float:
+    """1 if the training text survives encoding and decoding, else 0."""
+    tokenizer = subject.checkpoint.tokenizer
+    documents = [document.decode(errors="replace") for document in subject.texts.training.documents]
+    return float(all(tokenizer.decode(tokenizer.encode(document)) == document for document in documents))
+
+
+@measure("steps")
+def steps(subject: Subject) -> float:
+    """Steps of the model's life."""
+    return float(subject.checkpoint.history.num_steps)
+
+
+@measure("nats a token")
+def insertion_jump(subject: Subject) -> float:
+    """The largest rise of the loss when a layer or head was added: the first step after, less the mean of the 20 before."""
+    losses = subject.checkpoint.history.losses
+    return max((float(losses[at] - losses[max(0, at - 20) : at].mean()) for at in _insertions(subject)), default=0.0)
+
+
+@measure("nats a token")
+def insertion_gain(subject: Subject) -> float:
+    """By how much the last insertion and the steps after it lowered the loss: the 20 steps before it, less the last 20."""
+    losses, insertions = subject.checkpoint.history.losses, _insertions(subject)
+    return float(losses[max(0, insertions[-1] - 20) : insertions[-1]].mean() - losses[-20:].mean()) if insertions else 0.0
+
+
+@measure("nats a token")
+def loss_after_insertion(subject: Subject, steps: int) -> float:
+    """The loss so many steps after the last insertion, mean of the ten before; of the last ten if there are fewer."""
+    insertions = _insertions(subject)
+    return training_loss_at(subject, (insertions[-1] if insertions else 0) + steps)
+
+
+@measure("MiB")
+def peak_memory(subject: Subject) -> float:
+    """The most that this process has held in memory since it began."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _insertions(subject: Subject) -> list[int]:
+    """The steps of the model's life after which it grew; only those that were trained before and after."""
+    history, at, found = subject.checkpoint.history, 0, []
+    for entry in history.entries:
+        if entry["kind"] == "session":
+            at = entry["first_step"] + entry["steps"]
+        elif entry["kind"] in ("insert-layer", "insert-head") and 0 < at < history.num_steps:
+            found.append(at)
+    return found

@@ -1,0 +1,91 @@
+"""The pages of docs/experiments.md that are made from the recipes and the recorded results, never typed."""
+
+import re
+from typing import Any
+
+from femto.experiments import recipe, results
+from femto.experiments.recipe import Recipe
+from femto.experiments.results import duration, shown
+
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def updated(page: str) -> str:
+    """A page with everything between `<!-- generated: NAME -->` and `<!-- end -->` made anew."""
+    parts = {"table": table, "answers": answers, "checks": checks}
+    return PART.sub(lambda match: match[1] + "\n" + parts[match[2]]() + "\n" + match[3], page)
+
+
+def table() -> str:
+    """One line for each experiment: the log, its replay, and ours."""
+    lines = [
+        "| | experiment | the log | loss | steps | time | replayed: loss | steps | femto | loss | steps | time | parameters |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for number in recipe.numbers():
+        found = recipe.load(number)
+        log = found.log
+        cells = [number, found.title, log["verdict"], _number(log.get("loss")), _number(log.get("steps")), _time(log)]
+        replay, ours = results.result(number, "reference"), results.result(number, "modern")
+        cells += [f"{replay['loss']:.3f}{' (stuck)' if stuck(replay) else ''}", _steps(replay)] if replay else ["", ""]
+        if ours:
+            verdict = "**success**" if ours["passed"] else "fail"
+            cells += [verdict, f"{ours['loss']:.3f}", _steps(ours), duration(ours["seconds"]), f"{ours['num_parameters']:,}"]
+        else:
+            cells += [""] * 5
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def checks() -> str:
+    """What every run of the modern preset had to show, and showed."""
+    lines = ["| | what was asked, and what was measured |", "|---|---|"]
+    for number in recipe.numbers():
+        ours = results.result(number, "modern")
+        if ours:
+            said = "; ".join(f"{_outcome(check)}{'' if check['passed'] else ' (**not met**)'}" for check in ours["checks"])
+            note = results.filled(recipe.load(number).plan("modern").note)
+            lines.append(f"| {number} | {said}{'. ' + note if note else ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def answers() -> str:
+    """Every question that the log's author asked, and what measurements say."""
+    parts = []
+    for number in recipe.numbers():
+        found = recipe.load(number)
+        if found.answer:
+            parts.append(_answer(found))
+    return "\n".join(parts)
+
+
+def stuck(result: dict[str, Any]) -> bool:
+    """Whether a run ended at the entropy of the frequencies of tokens: it has learnt how often each occurs, and no order."""
+    return abs(float(result["loss"]) - float(result["unigram_entropy"])) < 0.05
+
+
+def _answer(found: Recipe) -> str:
+    question = found.log.get("question", found.log["goal"])
+    return f"**#{found.name}, {found.title}.** *{question}*\n{results.filled(found.answer)}\n"
+
+
+def _outcome(check: dict[str, Any]) -> str:
+    name = check["figure"].split()[0]
+    of = f" ({check['of']})" if check["of"] else ""
+    return f"{check['figure']} {shown(name, check['value'])} {check['relation']} {shown(name, check['limit'])}{of}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _steps(result: dict[str, Any]) -> str:
+    return f"{result['steps']:,}" if result["complete"] else f"{result['steps']:,} of {result['planned_steps']:,}"
+
+
+def _time(log: dict[str, Any]) -> str:
+    if "seconds" in log:
+        return duration(log["seconds"])
+    if "milliseconds_per_step" in log and "steps" in log:
+        return f"about {duration(log['milliseconds_per_step'] * log['steps'] / 1000)}"
+    return ""

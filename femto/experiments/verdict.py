@@ -1,0 +1,154 @@
+"""Whether a run met the criterion of its recipe: every figure that the checks ask for, and what they say of it."""
+
+import fnmatch
+import json
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from femto import files, kernels
+from femto._version import __version__
+from femto.errors import RecipeError
+from femto.experiments.engine import Run
+from femto.experiments.measures import MEASURES, Subject
+from femto.experiments.recipe import Check, Measured
+from femto.metrics import finite
+
+COMPARE: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "at_most": ("≤", operator.le),
+    "at_least": ("≥", operator.ge),
+    "below": ("<", operator.lt),
+    "above": (">", operator.gt),
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A check and its outcome."""
+
+    figure: str  # what was measured
+    value: float
+    relation: str  # ≤ ≥ < >
+    limit: float
+    of: str | None  # what the limit is the figure of, if it was measured too
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run came to."""
+
+    name: str
+    preset: str
+    passed: bool
+    complete: bool  # whether all steps of the plan were trained; a budget may have ended it before
+    checks: tuple[Checked, ...]
+    steps: int  # of the model's life, the most of all models at the end
+    planned_steps: int
+    seconds: float  # wall-clock time of text, tokenizer, training and saves; not of the checks
+    milliseconds_per_step: float  # median of the best model's
+    loss: float  # training loss of the best model, mean of its last 50 steps, nats a token
+    unigram_entropy: float  # what a model reaches that knows nothing of order, nats a token
+    num_parameters: int  # of the best model
+    shape: dict[str, Any]  # its ModelConfig
+    models: int  # at the end
+    data: dict[str, Any]  # name, bytes, sha256
+    seed: int
+    budget_minutes: float | None
+    figures: dict[str, float]  # all that was measured, by name
+    femto: str
+    isa: str
+    threads: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def judge(run: Run) -> Verdict:
+    """Measure what the checks ask for. Raises RecipeError if the run is not finished."""
+    if not run.finished:
+        raise RecipeError(f"{run.folder}: the run is not finished")
+    subject = cache(run.subject)
+    final = run.state.models or []
+    figures: dict[str, float] = {}
+    checks = judge_checks(run, run.plan.checks, subject, figures)
+    best = min(final, key=lambda name: (float(subject(name).checkpoint.history.losses[-50:].mean()), name))
+    checkpoint = subject(best).checkpoint
+    history = checkpoint.history
+    steps = max(subject(name).checkpoint.history.num_steps for name in final)
+    figures |= {
+        name: MEASURES[name].function(subject(best)) for name in ("training_loss", "unigram_entropy") if name not in figures
+    }
+    return Verdict(
+        name=run.recipe.name,
+        preset=run.preset,
+        passed=all(check.passed for check in checks),
+        complete=steps >= run.plan.steps,
+        checks=tuple(checks),
+        steps=steps,
+        planned_steps=run.plan.steps,
+        seconds=run.state.seconds,
+        milliseconds_per_step=float(sorted(history.milliseconds)[history.num_steps // 2]),
+        loss=float(history.losses[-50:].mean()),
+        unigram_entropy=figures["unigram_entropy"],
+        num_parameters=checkpoint.model.config.num_parameters,
+        shape=asdict(checkpoint.model.config),
+        models=len(final),
+        data=run.state.data,
+        seed=run.seed,
+        budget_minutes=run.budget_minutes,
+        figures=figures,
+        femto=__version__,
+        isa=kernels.isa(),
+        threads=kernels.num_threads(),
+    )
+
+
+def save(verdict: Verdict, run: Run) -> None:
+    """Write it into the run's folder, as verdict.json. Raises RecipeError."""
+    content = json.dumps(finite(verdict.to_json()), indent=1, ensure_ascii=False).encode() + b"\n"
+    try:
+        files.write_atomically(run.folder / "verdict.json", [content])
+    except OSError as error:
+        raise RecipeError(f"{run.folder / 'verdict.json'}: cannot write: {error.strerror}") from error
+
+
+def label(measured: Measured) -> str:
+    """The name of a figure: its measure, and the models if they are not those of the last stage."""
+    shown = [f"{value!r}" for value in measured.options.values()]
+    return measured.measure + (f" {', '.join(shown)}" if shown else "") + (f" of {measured.models}" if measured.models else "")
+
+
+def judge_checks(
+    run: Run,
+    checks: Sequence[Check],
+    subject: Callable[[str], Subject] | None = None,
+    figures: dict[str, float] | None = None,
+) -> list[Checked]:
+    """The outcome of checks on the models of a run; every figure goes into `figures` by its name."""
+    subject = subject or cache(run.subject)
+    taken = {} if figures is None else figures
+
+    def value(measured: Measured, largest: bool) -> float:
+        names = run.state.models if measured.models is None else fnmatch.filter(run.state.made or [], measured.models)
+        if not names:
+            raise RecipeError(f"recipe {run.recipe.name}: a check is about {measured.models}, but no model is called so")
+        found = [MEASURES[measured.measure].function(subject(name), **measured.options) for name in names]
+        taken[label(measured)] = max(found) if largest else min(found)
+        return taken[label(measured)]
+
+    outcomes = []
+    for check in checks:
+        symbol, compare = COMPARE[check.relation]
+        # What is hardest to keep below is the largest; if one model is enough, the smallest.
+        largest = (check.relation in ("at_most", "below")) != check.any
+        left = value(check.left, largest)
+        measured = check.right if isinstance(check.right, Measured) else None
+        limit = value(measured, not largest) if measured else check.right
+        assert isinstance(limit, float)
+        limit += check.by if check.relation in ("at_least", "above") else -check.by
+        of = label(measured) if measured else None
+        outcomes.append(Checked(label(check.left), left, symbol, limit, of, compare(left, limit)))
+    return outcomes

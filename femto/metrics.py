@@ -1,0 +1,58 @@
+"""Events of a training run as JSON lines, one object an event, for whoever plots or watches them."""
+
+import json
+import math
+from typing import IO, Any
+
+from femto.errors import DataError
+from femto.session import Event, Saved, Validation
+from femto.training import Step
+
+
+class Metrics:
+    """Appends one JSON object an event to an unbuffered file: `event` is session, step, validation or saved."""
+
+    def __init__(self, file: IO[bytes] | None, name: str | None = None) -> None:
+        self.file, self.name = file, name
+
+    def write(self, event: Event | dict[str, Any]) -> None:
+        """Raises DataError when the file cannot be written."""
+        if self.file is None:
+            return
+        try:
+            self.file.write(json.dumps(finite(event if isinstance(event, dict) else to_json(event))).encode() + b"\n")
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot write metrics: {error.strerror}") from error
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The fields of an event; losses in nats a token."""
+    if isinstance(event, Step):
+        return {
+            "event": "step",
+            "step": event.step,
+            "loss": event.loss,
+            "learning_rate": event.learning_rate,
+            "gradient_norm": event.gradient_norm,
+            "seconds": event.seconds,
+            "tokens_per_second": event.tokens / event.seconds,
+        }
+    if isinstance(event, Validation):
+        return {
+            "event": "validation",
+            "step": event.step,
+            "loss": event.loss.nats,
+            "bits_per_byte": event.loss.bits_per_byte,
+            "tokens": event.loss.num_tokens,
+        }
+    assert isinstance(event, Saved)
+    return {"event": "saved", "step": event.step, "seconds": event.seconds}
+
+
+def finite(document: Any) -> Any:
+    """The document with null for numbers that JSON lacks: NaN and infinities."""
+    if isinstance(document, dict):
+        return {key: finite(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [finite(value) for value in document]
+    return None if isinstance(document, float) and not math.isfinite(document) else document

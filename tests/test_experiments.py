@@ -1,0 +1,422 @@
+"""Recipes, the engine that runs them, what it measures, and the two commands over them."""
+
+import json
+import math
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from femto import checkpoint, experiments, kernels
+from femto.commands import main
+from femto.errors import DataError, FemtoError, RecipeError
+from femto.experiments import measures, population, recipe, results, sources, verdict
+from femto.experiments.engine import Run, StageStarted
+from femto.experiments.population import ModelEvent
+from femto.experiments.recipe import Measured
+from femto.experiments.sources import Source
+
+RECIPE = """
+title = "small"
+data = "simple_sequence"
+tokenizer = { kind = "char" }
+model = { embedding_degree = 16, num_layers = 1, num_heads = 2, num_tokens = 16 }
+
+[modern]
+training = { batch_size = 4, dropout = 0.1 }
+stages = [
+  { do = "init", count = 2 },
+  { do = "train", steps = 6, snapshot = "early" },
+  { do = "insert-layer", at = 1, copies = 2 },
+  { do = "train", steps = 5, models = "model1*" },
+  { do = "train", steps = 3 },
+  { do = "keep", best = 1 },
+  { do = "insert-head" },
+  { do = "train", steps = 2, training = { dropout = 0.0 } },
+]
+checks = [
+  { measure = "training_loss", at_most = 9.0 },
+  { measure = "steps", models = "*-early", at_least = 6 },
+]
+"""
+
+
+@pytest.fixture
+def threads():
+    """Two threads, whatever the machine, so that models are trained side by side."""
+    before = kernels.num_threads()
+    kernels.set_num_threads(2)
+    yield
+    kernels.set_num_threads(before)
+
+
+def written(folder: Path, text: str, name: str = "small.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def small_run(tmp_path: Path, folder: str, **options) -> Run:
+    found = recipe.load(written(tmp_path, RECIPE))
+    return Run(found, "modern", tmp_path / folder, sources.load(found.data), **options)
+
+
+def all_of(run: Run, stop=lambda: False) -> list[StageStarted | ModelEvent]:
+    with run.locked(), closing(run.run(stop)) as events:
+        return list(events)
+
+
+def contents(run: Run) -> dict[str, tuple[str, str | None, list[float]]]:
+    found = {}
+    for name in run.state.made or []:
+        loaded = checkpoint.load(run.path(name))
+        found[name] = (loaded.model.parameters_sha256, loaded.optimizer_sha256, loaded.history.losses.tolist())
+    return found
+
+
+def femto(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_every_experiment_of_the_log_has_a_recipe_that_can_be_read():
+    assert recipe.numbers() == [str(number) for number in range(1, 44)]
+    for number in recipe.numbers():
+        found = recipe.load(number)
+        assert set(found.plans) == {"modern", "reference"}
+        assert found.log["verdict"] in ("success", "fail", "open")
+        assert found.criterion and found.log["goal"] and found.log["observations"]
+        assert found.data in sources.GENERATORS + sources.TEXTS
+        reference = found.plan("reference")
+        assert reference.training.learning_rate == 0.001 and reference.training.decay_steps == 50_000  # as in the log
+        assert reference.model["block"] == "reference" and reference.model["initializer"] == "reference"
+        assert found.plan("modern").training.decay_steps < found.plan("modern").steps  # the decay ends with the run
+
+
+def test_the_log_is_told_as_it_is():
+    found = recipe.load("22").log
+    assert (found["verdict"], found["loss"], found["steps"], found["parameters"]) == ("fail", 2.7072, 1143, 1_575_904)
+    assert found["question"] == "Is it trapped in a bad local optimum?"
+
+
+def test_all_stages_of_a_recipe_happen_in_order(tmp_path, threads):
+    run = small_run(tmp_path, "all")
+    events = all_of(run)
+    stages = [event for event in events if isinstance(event, StageStarted)]
+    assert [stage.number for stage in stages] == list(range(1, 9))
+    assert [stage.steps for stage in stages] == [0, 12, 0, 10, 12, 0, 0, 2]
+    assert run.finished and len(run.state.models) == 1
+    (last,) = run.state.models
+    assert last.endswith("-wide") and last.removesuffix("-wide") in (f"model{i}-ext{j}" for i in (1, 2) for j in (1, 2))
+    grown = checkpoint.load(run.path(last))
+    assert (grown.model.config.num_layers, grown.model.config.num_heads, grown.model.config.embedding_degree) == (2, 3, 24)
+    assert grown.history.num_steps == 6 + (5 if last.startswith("model1") else 0) + 3 + 2
+    assert (grown.training.dropout, grown.training.batch_size) == (0.0, 4)
+    # the best by the mean of the last ten losses
+    loss = {
+        name: checkpoint.load(run.path(name)).history.losses[-10:].mean() for name in run.state.made if name.count("ext") == 1
+    }
+    loss = {name: value for name, value in loss.items() if not name.endswith("wide")}
+    assert min(loss, key=loss.get) == last.removesuffix("-wide")
+    early = checkpoint.load(run.path("model2-early"))
+    assert (
+        early.history.num_steps == 6
+        and early.history.losses.tolist() == checkpoint.load(run.path("model2")).history.losses.tolist()
+    )
+    assert len({value[0] for value in contents(run).values()}) == len(run.state.made) - 2  # all differ, but copies of snapshots
+    assert (run.folder / "dataset.txt").read_text() == sources.load("simple_sequence").text
+    for line in (run.folder / "model1.jsonl").read_text().splitlines():
+        assert json.loads(line)["event"] in ("step", "saved", "validation")
+
+
+@pytest.mark.parametrize("after", [1, 5, 9, 16, 40])
+def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_bytes(tmp_path, threads, after):
+    whole = small_run(tmp_path, "whole")
+    all_of(whole)
+    parts, sessions = small_run(tmp_path, "parts"), 0
+    while not parts.finished:
+        parts, sessions = small_run(tmp_path, "parts", side_by_side=sessions % 2 == 0), sessions + 1
+        with parts.locked(), closing(parts.run()) as events:
+            for number, _ in enumerate(events):
+                if number == after:
+                    break  # closes the generators, which save
+        assert sessions < 100
+    assert sessions > 1 and contents(parts) == contents(whole)
+
+
+def test_stopping_saves_and_says_so(tmp_path, threads):
+    found, seen = recipe.load(written(tmp_path, RECIPE.replace("steps = 6", "steps = 5000"))), []
+    run = Run(found, "modern", tmp_path / "stopped", sources.load(found.data))
+
+    def stop() -> bool:
+        return len(seen) > 8
+
+    with run.locked(), closing(run.run(stop)) as events:
+        seen.extend(events)
+    assert not run.finished and run.state.stage == 1
+    steps = sum(checkpoint.load(run.path(name)).history.num_steps for name in run.state.models)
+    assert 0 < steps < 10_000
+    with pytest.raises(RecipeError, match="not finished"):
+        verdict.judge(run)
+
+
+def test_an_error_in_one_model_ends_the_others_and_is_raised(threads):
+    closed = []
+
+    def good(stop):
+        try:
+            while not stop():
+                yield "step"
+        finally:
+            closed.append("good")
+
+    def bad(stop):
+        yield "step"
+        raise DataError("broken")
+
+    with pytest.raises(DataError, match="broken"), closing(population.train({"good": good, "bad": bad}, lambda: False)) as events:
+        list(events)
+    assert closed == ["good"] and kernels.num_threads() == 2
+
+
+def test_a_budget_ends_every_stage_early_and_the_verdict_says_so(tmp_path, threads):
+    text = RECIPE.replace("steps = 6", "steps = 100000").replace("steps = 3", "steps = 100000")
+    found = recipe.load(written(tmp_path, text))
+    run = Run(found, "modern", tmp_path / "budget", sources.load(found.data), budget_minutes=0.02)
+    all_of(run)
+    judged = verdict.judge(run)
+    assert run.finished and not judged.complete and 3 < judged.steps < 100_000
+    trained = sum(checkpoint.load(run.path(name)).history.milliseconds.sum() for name in run.state.models)
+    assert trained < 10_000.0
+
+
+def test_a_folder_holds_one_run(tmp_path):
+    run = small_run(tmp_path, "one")
+    with run.locked(), closing(run.run()) as events:
+        next(events)
+    (tmp_path / "one" / "mine.txt").write_text("not of the run")
+    with pytest.raises(RecipeError, match=r"another seed \(0, not 1\)"):
+        small_run(tmp_path, "one", seed=1)
+    with run.locked(), pytest.raises(FemtoError, match="in use by process"):
+        small_run(tmp_path, "one").locked().__enter__()
+    anew = small_run(tmp_path, "one", seed=1, anew=True)
+    assert anew.state.stage == 0 and sorted(path.name for path in anew.folder.iterdir()) == ["mine.txt"]
+
+
+def test_checks_take_the_model_that_does_worst_or_best(tmp_path):
+    run = small_run(tmp_path, "checked")
+    all_of(run)
+    names = [name for name in run.state.made if "ext" not in name and "early" not in name]
+    loss = {name: float(checkpoint.load(run.path(name)).history.losses.mean()) for name in names}
+    worst, best = max(loss.values()), min(loss.values())
+
+    def check(**keys):
+        return recipe._Reader("test").check("check", {"measure": "training_loss", "models": "model?", **keys})
+
+    def outcome(**keys):
+        (checked,) = verdict.judge_checks(run, [check(**keys)])
+        return checked.value, checked.limit, checked.passed
+
+    assert outcome(at_most=worst) == pytest.approx((worst, worst, True))
+    assert outcome(below=worst) == pytest.approx((worst, worst, False))
+    assert outcome(at_most=best, any=True) == pytest.approx((best, best, True))
+    assert outcome(at_least=best) == pytest.approx((best, best, True))
+    assert outcome(above=worst, any=True) == pytest.approx((worst, worst, False))
+    assert outcome(below={"measure": "training_loss", "models": "model?"}) == pytest.approx((worst, best, False))
+    assert outcome(at_most=worst + 0.5, by=0.6) == pytest.approx((worst, worst - 0.1, False))
+    with pytest.raises(RecipeError, match="no model is called so"):
+        outcome(at_most=1.0, models="none*")
+
+
+def test_figures_of_growth_come_from_the_history(tmp_path):
+    run = small_run(tmp_path, "growth")
+    all_of(run)
+    subject = run.subject(run.state.models[0])
+    losses, steps = subject.checkpoint.history.losses, subject.checkpoint.history.num_steps
+    assert measures._insertions(subject) == [6, steps - 2]
+    jumps = [losses[6] - losses[:6].mean(), losses[steps - 2] - losses[max(0, steps - 22) : steps - 2].mean()]
+    assert measures.insertion_jump(subject) == pytest.approx(max(jumps), rel=1e-6)
+    gain = losses[max(0, steps - 22) : steps - 2].mean() - losses[-20:].mean()
+    assert measures.insertion_gain(subject) == pytest.approx(gain, abs=1e-6)
+    assert measures.training_loss_at(subject, step=4, steps=2) == pytest.approx(losses[2:4].mean())
+    assert measures.loss_after_insertion(subject, steps=1) == pytest.approx(losses[max(0, steps - 11) : steps - 1].mean())
+    entropy = math.log(8) / 3 + 2 * math.log(5) / 3 + math.log(3) - 2 * math.log(2) / 3  # letters are a third, symbols two
+    assert measures.unigram_entropy(subject) == pytest.approx(entropy, abs=1e-3)
+
+
+def test_a_model_that_has_learnt_nothing_meets_no_criterion(tmp_path):
+    """Every measure of a dummy set must be able to fail; the log's models that learnt nothing must be seen as such."""
+    kinds = {
+        "simple_dummy": ["rules"],
+        "simple_dummy2": ["actions", "actions_learnt"],
+        "addition_dummy": ["well_formed", "sums"],
+        "simple_sequence": ["samples", "other_prompts", "worst_cycle"],
+        "simple_sequence2": ["samples", "other_prompts", "worst_cycle"],
+    }
+    for kind, of_kind in kinds.items():
+        found = recipe.load(
+            written(tmp_path, RECIPE.replace("simple_sequence", kind).replace("steps = 6", "steps = 1"), f"{kind}.toml")
+        )
+        run = Run(found, "modern", tmp_path / kind, sources.load(kind))
+        all_of(run, stop=lambda run=run: run.state.stage == 2)
+        subject = run.subject("model1")
+        for name in of_kind:
+            assert measures.MEASURES[name].function(subject) < 0.5, name
+    with pytest.raises(RecipeError, match="no evaluator"):
+        _ = measures.Subject(subject.checkpoint, measures.Texts("code", *Source("x", (b"x",)).split(0.0)), np.zeros(1)).evaluation
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.floats(0.0, 0.9))
+def test_a_text_is_split_between_characters_and_nothing_is_lost(documents, held_out):
+    source = Source("text", tuple(document.encode() for document in documents))
+    first, last = source.split(held_out)
+    assert b"".join(first.documents + last.documents) == b"".join(source.documents)
+    for part in (first, last):
+        for document in part.documents:
+            assert document.decode()
+    assert source.num_bytes * (1.0 - held_out) - 4 <= first.num_bytes <= source.num_bytes * (1.0 - held_out) + 1
+
+
+def test_every_machine_has_code_and_prose():
+    code, prose = sources.load("code"), sources.load("prose")
+    assert code.num_bytes > 2_000_000 and prose.num_bytes > 200_000
+    assert code.is_substitute and "standard library" in code.name and "def " in code.text
+    assert prose.is_substitute and "help topics" in prose.name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('title = "small"', "title = 3", "title: expected str, got 3"),
+        ('title = "small"', "colour = 3", "colour: no such key in a recipe"),
+        ('data = "simple_sequence"', "", "data: missing"),
+        ("[modern]", "[modernist]", "modernist: no such key"),
+        ("embedding_degree = 16", "width = 16", "modern.model.width: no such setting"),
+        ("embedding_degree = 16", "vocab_size = 16", "modern.model.vocab_size: is the tokenizer's"),
+        ("batch_size = 4", "batch_size = 0", "modern.training: batch_size must be"),
+        ('do = "init"', 'do = "dance"', "modern.stages[0]: `do` must be one of init, init-with, train"),
+        ('{ do = "init", count = 2 },', "", "must begin with init or init-with"),
+        ("count = 2", "count = 0", "modern.stages[0].count: must be from 1 to 1,000, got 0"),
+        ("count = 2", "count = true", "modern.stages[0]: count: expected int, got True"),
+        ("count = 2", 'name = "../x"', "modern.stages[0].name: must be 1 to 64 letters"),
+        ("steps = 6, ", "", "modern.stages[1]: steps: missing"),
+        ("steps = 6", "steps = 6, stairs = 1", "modern.stages[1].stairs: no such key in a stage `train`"),
+        ('measure = "steps"', 'measure = "height"', "modern.checks[1]: no measure 'height'; there are"),
+        ("at_least = 6", "about = 6", "modern.checks[1]: exactly one of at_most, at_least, below, above"),
+        ("at_least = 6", "at_least = 6, height = 1", "modern.checks[1].height: no such option"),
+        ("at_least = 6", "at_least = true", "expected a number or a measure"),
+        ('measure = "steps"', 'measure = "answer", prompt = "x"', "the measure answer needs expected"),
+        ('data = "simple_sequence"', "data = [", "not a recipe"),
+    ],
+)
+def test_a_recipe_that_is_wrong_is_refused_in_one_line_that_says_where(tmp_path, old, new, message):
+    assert old in RECIPE
+    path = written(tmp_path, RECIPE.replace(old, new, 1))
+    result = femto("experiment", "run", path, "--folder", tmp_path / "run")
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert str(path) in result.stderr and message in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_only_the_run_can_know_is_refused_too(tmp_path):
+    cases = {
+        'kind = "char"': ('kind = "runes"', "tokenizer kind must be one of"),
+        "num_heads = 2": ("num_heads = 3", "embedding_degree 16 does not divide"),
+        'models = "model1*"': ('models = "none*"', "no model is called none*"),
+        'models = "*-early"': ('models = "*-late"', "a check is about *-late"),
+        'data = "simple_sequence"': ('data = "poems"', "data must be one of"),
+    }
+    for number, (old, (new, message)) in enumerate(cases.items()):
+        path = written(tmp_path, RECIPE.replace(old, new), f"r{number}.toml")
+        result = femto("experiment", "run", path, "--folder", tmp_path / f"run{number}", "--quiet")
+        assert result.exit_code == 1 and message in result.stderr and result.stderr.count("\n") == 1, result.output
+
+
+def test_run_tells_the_verdict_by_its_exit_status(tmp_path):
+    path, folder = written(tmp_path, RECIPE), tmp_path / "run"
+    result = femto("experiment", "run", path, "--folder", folder, "--quiet")
+    assert result.exit_code == 0 and "success: loss" in result.stdout and "met     training_loss" in result.stdout
+    again = femto("experiment", "run", path, "--folder", folder, "--json")
+    document = json.loads(again.stdout)
+    assert again.exit_code == 0 and document["passed"] and document["complete"] and document["steps"] >= 11
+    assert document["checks"][1]["figure"] == "steps of *-early" and document["figures"]["steps of *-early"] == 6
+    assert json.loads((folder / "verdict.json").read_text())["passed"]
+    hard = written(tmp_path, RECIPE.replace("at_most = 9.0", "at_most = 0.1"), "hard.toml")
+    result = femto("experiment", "run", hard, "--folder", tmp_path / "hard", "--quiet")
+    assert result.exit_code == 3 and "NOT met training_loss" in result.stdout
+    other = femto("experiment", "run", hard, "--folder", folder)
+    assert other.exit_code == 1 and "holds a run with another recipe" in other.stderr
+    assert femto("experiment", "run", path, "--data", path).stderr.startswith(
+        "Error: --data: this experiment generates its own text"
+    )
+
+
+def test_an_experiment_that_starts_from_another_runs_that_one_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    child = RECIPE.replace('{ do = "init", count = 2 }', '{ do = "init-with", parents = ["first/model2"] }')
+    child = child.replace('models = "model1*"', 'models = "inherited*"')
+    first, second = written(tmp_path, RECIPE, "first.toml"), written(tmp_path, child, "second.toml")
+    missing = femto("experiment", "run", second, "--quiet")
+    assert missing.exit_code == 0, missing.output
+    parent = checkpoint.load("experiments/first-modern/model2.dat").history
+    assert parent.num_steps == 6 and first.exists()
+    made = checkpoint.load("experiments/second-modern/inherited.dat").history.entries[0]
+    assert (made["kind"], made["parent"], made["parent_steps"]) == ("init-with", parent.entries[-1]["id"], 6)
+
+
+def test_list_and_show_tell_the_log_beside_ours():
+    listed = femto("experiment", "list")
+    assert listed.exit_code == 0 and len(listed.stdout.splitlines()) == 44
+    rows = json.loads(femto("experiment", "list", "--json").stdout)
+    assert [row["number"] for row in rows] == list(range(1, 44)) and rows[21]["log"] == "fail"
+    shown = femto("experiment", "show", "22")
+    assert shown.exit_code == 0
+    for part in ("fail", "loss 2.7072", "1,143 steps", "Is it trapped in a bad local optimum?", "modern:", "reference:"):
+        assert part in shown.stdout
+    document = json.loads(femto("experiment", "show", "22", "--json").stdout)
+    assert document["plans"]["modern"]["model"]["embedding_degree"] == 144
+    assert femto("experiment", "show", "44").stderr == "Error: there is no experiment 44; the log has 1 to 43\n"
+    assert femto("experiment", "show", "none.toml").exit_code == 1
+
+
+def test_recorded_figures_fill_the_answers(monkeypatch):
+    fake = {
+        "3.modern": {"seconds": 125.0, "steps": 12345, "loss": 1.25, "figures": {"rules": 0.985, "training_loss of none*": 0.75}}
+    }
+    monkeypatch.setattr(results, "recorded", lambda: fake)
+    figures = ("modern.loss", "modern.rules", "modern.training_loss of none*", "modern.steps", "modern.seconds", "reference.loss")
+    assert results.filled(" ".join(f"{{3.{figure}}}" for figure in figures)) == "1.250 98.5% 0.750 12,345 2 min 05 s ?"
+
+
+def test_search_grows_and_keeps_the_best(tmp_path):
+    text = tmp_path / "dataset.txt"
+    text.write_text(sources.load("simple_sequence").text)
+    folder = tmp_path / "search"
+    arguments = ["search", "--size", "tiny", "--dataset", text, "--folder", folder, "--tokenizer", "char", "--num-tokens", 16,
+                 "--batch-size", 2, "--steps", 20]  # fmt: skip
+    result = femto(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    ((name, best),) = document["models"].items()
+    assert document["finished"] and (best["num_layers"], best["steps"]) == (6, 30 + 60 + 2 * (30 + 60) + 20)
+    rivals = {
+        n: checkpoint.load(folder / f"{n}.dat").history.losses[:270][-10:].mean() for n in ("model1-ext-ext", "model2-ext-ext")
+    }
+    assert min(rivals, key=rivals.get) == name
+    assert (folder / "model1-chk1.dat").exists() and checkpoint.load(folder / "model1-chk1.dat").history.num_steps == 30
+    again = femto(*arguments)
+    assert again.exit_code == 0 and f"{name}.dat: 6 layers, 290 steps, loss" in again.stdout
+    other = femto(*arguments, "--seed", 1)
+    assert other.exit_code == 1 and "another seed" in other.stderr
+
+
+def test_the_library_runs_a_recipe(tmp_path):
+    found = experiments.load(written(tmp_path, RECIPE))
+    run = experiments.Run(found, "modern", tmp_path / "run", sources.load(found.data))
+    all_of(run)
+    judged = experiments.judge(run)
+    assert judged.passed and judged.to_json()["figures"]["training_loss"] == pytest.approx(judged.loss)
+    assert verdict.label(Measured("answer", "a*", {"prompt": "x", "expected": "y"})) == "answer 'x', 'y' of a*"
