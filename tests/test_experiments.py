@@ -202,8 +202,19 @@ def test_a_folder_holds_one_run(tmp_path):
         small_run(tmp_path, "one", seed=1)
     with run.locked(), pytest.raises(FemtoError, match="in use by process"):
         small_run(tmp_path, "one").locked().__enter__()
+    (tmp_path / "one" / "mine.dat").write_text("not of the run either")
     anew = small_run(tmp_path, "one", seed=1, anew=True)
-    assert anew.state.stage == 0 and sorted(path.name for path in anew.folder.iterdir()) == ["mine.txt"]
+    with anew.locked():
+        assert anew.state.stage == 0
+        assert {path.name for path in anew.folder.iterdir()} == {"mine.txt", "mine.dat", "run.json", ".run.json.lock"}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model1.dat").write_text("somebody's model")
+    for anew in (False, True):
+        with pytest.raises(RecipeError, match="holds other things than a run"), small_run(tmp_path, "other", anew=anew).locked():
+            pass
+    (tmp_path / "one" / "run.json").write_text('{"recipe": "x", "preset": "modern", "seed": 0, "data": {}, "models": ["../x"]}')
+    with pytest.raises(RecipeError, match="cannot be read: not the state of a run"):
+        small_run(tmp_path, "one")
 
 
 def test_checks_take_the_model_that_does_worst_or_best(tmp_path):
@@ -323,6 +334,8 @@ def test_a_recipe_that_is_wrong_is_refused_in_one_line_that_says_where(tmp_path,
 
 def test_what_only_the_run_can_know_is_refused_too(tmp_path):
     cases = {
+        "stages = [": ('stages = [ { do = "init", name = "model2" },', "two models would be called model2"),
+        "at = 1": ("at = 2", "stage 3: insert_at must be from 0 to 1"),
         'kind = "char"': ('kind = "runes"', "tokenizer kind must be one of"),
         "num_heads = 2": ("num_heads = 3", "embedding_degree 16 does not divide"),
         'models = "model1*"': ('models = "none*"', "no model is called none*"),

@@ -13,20 +13,20 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from femto import checkpoint as checkpoints
 from femto import data, files, growth, kernels, tokenizers
 from femto.checkpoint import Checkpoint
-from femto.config import ModelConfig, TrainConfig
+from femto.config import ModelConfig
 from femto.data import Dataset
 from femto.errors import ConfigError, RecipeError
 from femto.experiments.measures import Subject, Texts
 from femto.experiments.population import ModelEvent, Task
 from femto.experiments.population import train as train_all
-from femto.experiments.recipe import Init, InitWith, InsertHead, InsertLayer, Keep, Recipe, Stage, Train
+from femto.experiments.recipe import NAME, Init, InitWith, InsertHead, InsertLayer, Keep, Recipe, Stage, Train, numbered
 from femto.experiments.sources import GENERATORS, Source
 from femto.metrics import Metrics
 from femto.session import Event, Session
@@ -54,14 +54,20 @@ class State:
     seed: int
     data: dict[str, Any]  # name, bytes, sha256
     stage: int = 0  # stages that are done
-    models: list[str] | None = None  # those that the next stage works on
-    made: list[str] | None = None  # all that there are files of
-    entry: dict[str, int] | None = None  # steps that each of them had when the current stage began
+    models: list[str] = field(default_factory=list)  # those that the next stage works on
+    made: list[str] = field(default_factory=list)  # all that there are files of
+    entry: dict[str, int] = field(default_factory=dict)  # steps that each of them had when the current stage began
     seconds: float = 0.0  # wall-clock time of all that was done
+
+    def __post_init__(self) -> None:
+        names = [*self.models, *self.made, *self.entry]
+        numbers = [self.stage, *self.entry.values()]
+        if not all(type(number) is int and number >= 0 for number in numbers) or not all(map(NAME.fullmatch, names)):
+            raise ValueError("not the state of a run")
 
 
 class Run:
-    """A recipe, a preset, a text and a seed, in a folder. Raises RecipeError if the folder holds another run."""
+    """A recipe, a preset, a text and a seed, in a folder. Raises RecipeError if the folder holds anything else."""
 
     def __init__(
         self,
@@ -74,40 +80,41 @@ class Run:
         side_by_side: bool = True,
         anew: bool = False,
     ) -> None:
-        """anew: delete what the folder holds of an earlier run."""
+        """budget_minutes: of training, after which each stage ends early. anew: drop what the folder holds of an earlier run."""
         self.recipe, self.preset, self.plan = recipe, preset, recipe.plan(preset)
         self.folder, self.source, self.seed = Path(folder), source, seed
-        self.budget_minutes, self.side_by_side = budget_minutes, side_by_side
+        self.budget_minutes, self.side_by_side, self.anew = budget_minutes, side_by_side, anew
         held_out = 0.0 if recipe.data in GENERATORS else recipe.held_out
         self.texts = Texts(recipe.data, *source.split(held_out))
-        if anew:
-            self.remove()
-        self.state = self._state()
+        self.state = self._fresh() if anew else self._state()
+
+    def _fresh(self) -> State:
+        text = {"name": self.source.name, "bytes": self.source.num_bytes, "sha256": self.source.sha256}
+        return State(hashlib.sha256(self.recipe.text.encode()).hexdigest(), self.preset, self.seed, text)
 
     def _state(self) -> State:
-        asked = State(
-            recipe=hashlib.sha256(self.recipe.text.encode()).hexdigest(),
-            preset=self.preset,
-            seed=self.seed,
-            data={"name": self.source.name, "bytes": self.source.num_bytes, "sha256": self.source.sha256},
-            models=[],
-            made=[],
-            entry={},
-        )
-        path = self.folder / STATE
-        try:
-            found = State(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return asked
-        except (ValueError, TypeError, OSError) as error:
-            raise RecipeError(f"{path}: cannot be read: {error}; --force begins anew") from error
+        fresh, found = self._fresh(), self._found()
+        if found is None:
+            return fresh
         for name in ("recipe", "preset", "seed", "data"):
-            was, now = getattr(found, name), getattr(asked, name)
+            was, now = getattr(found, name), getattr(fresh, name)
             if was != now:
                 shown = {"recipe": "recipe", "data": "data set"}.get(name, f"{name} ({was}, not {now})")
                 advice = "choose another --folder, or --force to begin anew"
                 raise RecipeError(f"{self.folder}: holds a run with another {shown}; {advice}")
         return found
+
+    def _found(self) -> State | None:
+        """The state that the folder holds; None if there is no folder, or nothing in it."""
+        path = self.folder / STATE
+        try:
+            return State(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            if self.folder.is_dir() and any(not name.startswith(".") for name in os.listdir(self.folder)):
+                raise RecipeError(f"{self.folder}: holds other things than a run; choose another --folder") from None
+            return None
+        except (ValueError, TypeError, OSError) as error:
+            raise RecipeError(f"{path}: cannot be read: {error}; choose another --folder") from error
 
     @property
     def finished(self) -> bool:
@@ -124,8 +131,20 @@ class Run:
         except OSError as error:
             raise RecipeError(f"{self.folder}: cannot make the folder: {error.strerror}") from error
         with checkpoints.locked(self.folder / STATE):
+            if self.anew:
+                self._remove()
             self.state = self._state()  # somebody may have gone on with it meanwhile
             yield
+
+    def _remove(self) -> None:
+        """Delete all that an earlier run left in the folder, and nothing else."""
+        found = self._found()
+        if found is not None:
+            made = [f"{name}{suffix}" for name in found.made for suffix in (".dat", ".jsonl")]
+            for name in [*made, "tokenizer.json", "dataset.txt", "verdict.json", STATE]:
+                (self.folder / name).unlink(missing_ok=True)
+        self.state, self.anew = self._fresh(), False
+        self._save_state()
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[StageStarted | ModelEvent, None, None]:
         """All stages that are left. When `stop` says so, or the generator is closed, models are saved and a later run goes on."""
@@ -141,13 +160,16 @@ class Run:
                 held_out = data.from_documents(self.source.name, self.texts.held_out.documents, tokenizer)
             while not self.finished and not stop():
                 stage = self.plan.stages[self.state.stage]
-                if isinstance(stage, Train):
-                    yield from self._train(stage, dataset, held_out, stop)
-                    if stop():
-                        break
-                else:
-                    yield StageStarted(self.state.stage + 1, len(self.plan.stages), describe(stage), 0)
-                    self._change(stage, tokenizer)
+                try:
+                    if isinstance(stage, Train):
+                        yield from self._train(stage, dataset, held_out, stop)
+                        if stop():
+                            break
+                    else:
+                        yield StageStarted(self.state.stage + 1, len(self.plan.stages), describe(stage), 0)
+                        self._change(stage, tokenizer)
+                except ConfigError as error:  # settings that do not fit together, as only all of them together show
+                    raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: {error}") from error
                 self.state.stage += 1
                 self.state.entry = {}
                 self._save_state()
@@ -160,26 +182,17 @@ class Run:
         loaded = checkpoints.load(self.path(model), optimizer=False)
         return Subject(loaded, self.texts, data.from_documents("", self.texts.training.documents, loaded.tokenizer).ids)
 
-    def remove(self) -> None:
-        """Delete all that a run has left in the folder."""
-        for pattern in ("*.dat", "*.jsonl", "tokenizer.json", "dataset.txt", "verdict.json", STATE):
-            for path in self.folder.glob(pattern):
-                path.unlink()
-
     def _tokenizer(self) -> Tokenizer:
-        options = dict(self.plan.tokenizer)
-        kind, reserve = options.pop("kind", "ascii"), options.pop("reserve_tokens", 0)
-        vocab_size = options.pop("vocab_size", 768)
-        if options:
-            known = "there are kind, vocab_size and reserve_tokens"
-            raise RecipeError(f"recipe {self.recipe.name}: tokenizer.{next(iter(options))}: no such setting; {known}")
+        options = self.plan.tokenizer
+        kind, reserve = options.get("kind", "ascii"), options.get("reserve_tokens", 0)
         path = self.folder / "tokenizer.json"
         if path.exists():
             return tokenizers.load(path)
         if self.recipe.data in GENERATORS:
             files.write_atomically(self.folder / "dataset.txt", self.source.documents)
         if kind == "bpe":
-            made: Tokenizer = BpeTokenizer.from_documents(list(self.texts.training.documents), vocab_size).with_reserved(reserve)
+            made: Tokenizer = BpeTokenizer.from_documents(list(self.texts.training.documents), options.get("vocab_size", 768))
+            made = made.with_reserved(reserve)
         else:
             made = tokenizers.build(kind, self.texts.training.text if kind == "char" else None, reserve_tokens=reserve)
         tokenizers.save(made, path)
@@ -198,25 +211,25 @@ class Run:
 
     def _change(self, stage: Stage, tokenizer: Tokenizer) -> None:
         """A stage that makes new models from nothing or from others, or chooses among them."""
-        models = self.state.models or []
+        models = self.state.models
         if isinstance(stage, Keep):
             self.state.models = sorted(models, key=lambda name: (self._loss(name), name))[: stage.best]
             return
         made: dict[str, Checkpoint] = {}
         if isinstance(stage, Init):
-            for name in names(stage.name, stage.count):
+            for name in stage.names:
                 made[name] = self._init(stage, tokenizer, self._seed(len(made)))
         elif isinstance(stage, InitWith):
-            for name, parent in zip(names(stage.name, len(stage.parents)), stage.parents, strict=True):
+            for name, parent in zip(stage.names, stage.parents, strict=True):
                 seed = self._seed(len(made))
                 loaded = checkpoints.load(self.of_parent(parent), optimizer=False)
                 num_tokens = self.plan.model.get("num_tokens")
                 made[name] = growth.init_with(loaded, tokenizer, num_tokens, seed)
-                made[name].training = self._training(stage.training, self.plan.training, seed)
+                made[name].training = replace(self.plan.training, **{"seed": seed, **stage.training})
         elif isinstance(stage, InsertLayer | InsertHead):
             for model in models:
                 copies = stage.copies if isinstance(stage, InsertLayer) else 1
-                for name in names(f"{model}-ext" if isinstance(stage, InsertLayer) else f"{model}-wide", copies):
+                for name in numbered(f"{model}-ext" if isinstance(stage, InsertLayer) else f"{model}-wide", copies):
                     seed, loaded = self._seed(len(made)), checkpoints.load(self.path(model))
                     if isinstance(stage, InsertLayer):
                         made[name] = growth.insert_layer(loaded, stage.at, seed)
@@ -227,20 +240,12 @@ class Run:
         for name, new in made.items():
             checkpoints.save(new, self.path(name))
         self.state.models = models + list(made)
-        self.state.made = sorted({*(self.state.made or []), *made})
+        self.state.made = sorted({*self.state.made, *made})
 
     def _init(self, stage: Init, tokenizer: Tokenizer, seed: int) -> Checkpoint:
-        try:
-            config = ModelConfig(tokenizer.vocab_size, **self.plan.model | stage.model)
-        except ConfigError as error:
-            raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: {error}") from error
-        return checkpoints.create(config, tokenizer, self._training(stage.training, self.plan.training, seed), self.preset, seed)
-
-    def _training(self, changes: dict[str, Any], base: TrainConfig, seed: int) -> TrainConfig:
-        try:
-            return replace(base, **{"seed": seed, **changes})
-        except ConfigError as error:
-            raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: {error}") from error
+        config = ModelConfig(tokenizer.vocab_size, **self.plan.model | stage.model)
+        training = replace(self.plan.training, **{"seed": seed, **stage.training})
+        return checkpoints.create(config, tokenizer, training, self.preset, seed)
 
     def of_parent(self, parent: str) -> Path:
         """The file of a model of another experiment."""
@@ -253,7 +258,7 @@ class Run:
     def _train(
         self, stage: Train, dataset: Dataset, held_out: Dataset | None, stop: Callable[[], bool]
     ) -> Generator[StageStarted | ModelEvent, None, None]:
-        chosen = [name for name in self.state.models or [] if fnmatch.fnmatchcase(name, stage.models)]
+        chosen = [name for name in self.state.models if fnmatch.fnmatchcase(name, stage.models)]
         if not chosen:
             raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: no model is called {stage.models}")
         reached = {name: checkpoints.load(self.path(name), optimizer=False).history.num_steps for name in chosen}
@@ -272,7 +277,7 @@ class Run:
         for name in chosen:
             copy = f"{name}-{stage.snapshot}"
             shutil.copyfile(self.path(name), self.path(copy))
-            self.state.made = sorted({*(self.state.made or []), copy})
+            self.state.made = sorted({*self.state.made, copy})
 
     def _task(
         self, name: str, entry: int, stage: Train, dataset: Dataset, held_out: Dataset | None, seconds: float | None
@@ -283,7 +288,7 @@ class Run:
             left = entry + stage.steps - history.num_steps
             if left <= 0:
                 return
-            loaded.training = self._training(stage.training, loaded.training, loaded.training.seed)
+            loaded.training = replace(loaded.training, **stage.training)
 
             def ended() -> bool:
                 return stop() or (seconds is not None and float(history.milliseconds[entry:].sum()) > 1000.0 * seconds)
@@ -330,15 +335,10 @@ def folder_of(experiment: str, preset: str, root: Path = Path("experiments")) ->
     return root / f"{experiment}-{preset}"
 
 
-def names(name: str, count: int) -> list[str]:
-    """NAME, or NAME1, NAME2, ... if there are several."""
-    return [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
-
-
 def describe(stage: Stage, models: int = 1) -> str:
     """A stage in words."""
     if isinstance(stage, Init):
-        return f"init {', '.join(names(stage.name, stage.count))}"
+        return f"init {', '.join(stage.names)}"
     if isinstance(stage, InitWith):
         return f"init-with {', '.join(stage.parents)}"
     if isinstance(stage, Train):

@@ -55,7 +55,7 @@ class Subject:
             raise RecipeError(f"the data `{kind}` has no evaluator; that measure is for {', '.join(sources.GENERATORS)}")
         more: dict[str, Any] = {"simple_dummy2": {"lines_per_action": LINES_PER_ACTION}}.get(kind, {})
         if kind == "addition_dummy":
-            more = {"training_text": self.texts.training.text}
+            more = {"training_text": self.texts.training.text, "samples": 300}
         return sources.generator(kind).evaluate(lambda prompt, count: generation.complete(self.checkpoint, prompt, count), **more)
 
     @cached_property

@@ -23,6 +23,11 @@ LIMITS = {"count": (1, 1000), "copies": (1, 1000), "steps": (1, 2**32), "at": (0
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+def numbered(name: str, count: int) -> list[str]:
+    """NAME, or NAME1, NAME2, ... if there are several."""
+    return [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
+
+
 @dataclass(frozen=True)
 class Init:
     """New models, from nothing: NAME, or NAME1, NAME2, ... if there are several."""
@@ -33,6 +38,10 @@ class Init:
     model: dict[str, Any] = field(default_factory=dict)  # fields of ModelConfig that differ from the recipe's
     training: dict[str, Any] = field(default_factory=dict)  # fields of TrainConfig
 
+    @property
+    def names(self) -> list[str]:
+        return numbered(self.name, self.count)
+
 
 @dataclass(frozen=True)
 class InitWith:
@@ -42,6 +51,10 @@ class InitWith:
     parents: list[str]  # "38/model1-ext1", of the same preset
     name: str = "inherited"
     training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return numbered(self.name, len(self.parents))
 
 
 @dataclass(frozen=True)
@@ -235,6 +248,11 @@ class _Reader:
             raise self.fail(f"{preset}.{next(iter(rest))}", "no such key in a plan")
         if not stages or not isinstance(stages[0], Init | InitWith):
             raise self.fail(f"{preset}.stages", "must begin with init or init-with")
+        made = [name for stage in stages if isinstance(stage, Init | InitWith) for name in stage.names]
+        for name in made:
+            if made.count(name) > 1:
+                raise self.fail(f"{preset}.stages", f"two models would be called {name}; give one a name")
+        self.tokenizer(f"{preset}.tokenizer", own["tokenizer"])
         if not checks:
             raise self.fail(f"{preset}.checks", "at least one is needed, to tell success from failure")
         self.check_settings(f"{preset}.model", ModelConfig, own["model"])
@@ -248,6 +266,14 @@ class _Reader:
             defaults |= {"warmup_steps": warmup, "decay_steps": max(1, plan.steps - warmup)}
         training = self.training(f"{preset}.training", PRESETS[preset].training, defaults | own["training"])
         return Plan(plan.stages, plan.checks, plan.model, training, plan.tokenizer, note)
+
+    def tokenizer(self, where: str, options: dict[str, Any]) -> None:
+        known = {"kind": str, "vocab_size": int, "reserve_tokens": int}
+        for key, value in options.items():
+            if key not in known:
+                raise self.fail(f"{where}.{key}", f"no such setting; there are {', '.join(known)}")
+            if type(value) is not known[key]:
+                raise self.fail(f"{where}.{key}", f"expected {known[key].__name__}, got {value!r}")
 
     def training(self, where: str, base: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
         self.check_settings(where, TrainConfig, changes)
@@ -289,6 +315,8 @@ class _Reader:
         for key in ("name", "snapshot"):
             if values.get(key) is not None and not NAME.fullmatch(values[key]):
                 raise self.fail(f"{where}.{key}", "must be 1 to 64 letters, digits, hyphens and underscores")
+        if values.get("parents") == []:
+            raise self.fail(f"{where}.parents", "at least one is needed")
         for parent in values.get("parents", []):
             experiment, _, model = parent.partition("/") if isinstance(parent, str) else ("", "", "")
             if not (NAME.fullmatch(experiment) and NAME.fullmatch(model)):
