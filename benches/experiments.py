@@ -17,10 +17,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
 
 
 def record(numbers: list[str], preset: str, texts: dict[str, str | None], budget: float | None, root: Path, seed: int) -> None:
-    """Run each in a folder of its own, from a cold start, and record what the command says."""
+    """Run each in a folder of its own, and record what the command says. What was trained before in that folder is not again."""
     for number in numbers:
         command = [sys.executable, "-m", "femto", "experiment", "run", number, "--preset", preset, "--json", "--seed", str(seed)]
-        command += ["--folder", str(root / f"{number}-{preset}"), "--force", "--quiet"]
+        command += ["--folder", str(root / f"{number}-{preset}"), "--quiet"]
         text = texts.get(recipe.load(number).data)
         command += ["--data", text] if text else []
         command += ["--budget", str(budget)] if budget else []

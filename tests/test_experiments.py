@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from femto import checkpoint, experiments, kernels
 from femto.commands import main
 from femto.errors import DataError, FemtoError, RecipeError
-from femto.experiments import measures, population, recipe, results, sources, verdict
+from femto.experiments import measures, population, recipe, report, results, sources, verdict
 from femto.experiments.engine import Run, StageStarted
 from femto.experiments.population import ModelEvent
 from femto.experiments.recipe import Measured
@@ -433,3 +433,36 @@ def test_the_library_runs_a_recipe(tmp_path):
     judged = experiments.judge(run)
     assert judged.passed and judged.to_json()["figures"]["training_loss"] == pytest.approx(judged.loss)
     assert verdict.label(Measured("answer", "a*", {"prompt": "x", "expected": "y"})) == "answer 'x', 'y' of a*"
+
+
+def test_what_is_recorded_is_consistent_and_shown_as_it_is():
+    compare = dict(verdict.COMPARE.values())
+    for key, found in results.recorded().items():
+        number, preset = key.split(".")
+        assert (found["name"], found["preset"]) == (number, preset)
+        for check in found["checks"]:
+            assert check["passed"] == compare[check["relation"]](check["value"], check["limit"])
+            assert found["figures"][check["figure"]] == check["value"]
+        assert found["passed"] == all(check["passed"] for check in found["checks"])
+        assert found["complete"] == (found["steps"] >= found["planned_steps"])
+    page = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    assert report.updated(page) == page, "python benches/experiments.py page"
+
+
+def test_every_figure_in_an_answer_was_recorded():
+    for number in recipe.numbers():
+        found = recipe.load(number)
+        for text in (found.answer, *(plan.note for plan in found.plans.values())):
+            for match in results.PLACEHOLDER.finditer(text):
+                assert results.filled(match[0]) != "?", f"experiment {number}: {match[0]}"
+
+
+def test_checks_and_words_of_a_recipe_may_change_under_a_run_but_not_its_plan(tmp_path):
+    run = small_run(tmp_path, "changed")
+    all_of(run)
+    reworded = RECIPE.replace('title = "small"', 'title = "other"').replace("at_most = 9.0", "at_most = 0.1")
+    again = Run(recipe.load(written(tmp_path, reworded)), "modern", run.folder, run.source)
+    assert again.finished and verdict.judge(run).passed and not verdict.judge(again).passed
+    for old, new in (("steps = 6", "steps = 7"), ("dropout = 0.1", "dropout = 0.2"), ("num_tokens = 16", "num_tokens = 17")):
+        with pytest.raises(RecipeError, match="another recipe"):
+            Run(recipe.load(written(tmp_path, RECIPE.replace(old, new))), "modern", run.folder, run.source)

@@ -6,7 +6,6 @@ moment.
 """
 
 import fnmatch
-import hashlib
 import json
 import os
 import shutil
@@ -49,7 +48,7 @@ class StageStarted:
 class State:
     """What `run.json` holds: what was asked, and how far it is."""
 
-    recipe: str  # SHA-256 of its text
+    recipe: str  # digest of its plan
     preset: str
     seed: int
     data: dict[str, Any]  # name, bytes, sha256
@@ -58,6 +57,7 @@ class State:
     made: list[str] = field(default_factory=list)  # all that there are files of
     entry: dict[str, int] = field(default_factory=dict)  # steps that each of them had when the current stage began
     seconds: float = 0.0  # wall-clock time of all that was done
+    threads: int = 0  # of the kernels, when it was last trained
 
     def __post_init__(self) -> None:
         names = [*self.models, *self.made, *self.entry]
@@ -89,8 +89,14 @@ class Run:
         self.state = self._fresh() if anew else self._state()
 
     def _fresh(self) -> State:
-        text = {"name": self.source.name, "bytes": self.source.num_bytes, "sha256": self.source.sha256}
-        return State(hashlib.sha256(self.recipe.text.encode()).hexdigest(), self.preset, self.seed, text)
+        text = {
+            "kind": self.recipe.data,
+            "held_out": self.recipe.held_out,
+            "name": self.source.name,
+            "bytes": self.source.num_bytes,
+            "sha256": self.source.sha256,
+        }
+        return State(self.plan.digest, self.preset, self.seed, text)
 
     def _state(self) -> State:
         fresh, found = self._fresh(), self._found()
@@ -151,6 +157,7 @@ class Run:
         if self.finished:
             return
         started, before = time.monotonic(), self.state.seconds
+        self.state.threads = kernels.num_threads()
         self._save_state()
         try:
             tokenizer = self._tokenizer()

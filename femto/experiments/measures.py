@@ -4,6 +4,7 @@ import inspect
 import re
 import resource
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,10 +54,20 @@ class Subject:
         kind = self.texts.kind
         if kind not in sources.GENERATORS:
             raise RecipeError(f"the data `{kind}` has no evaluator; that measure is for {', '.join(sources.GENERATORS)}")
-        more: dict[str, Any] = {"simple_dummy2": {"lines_per_action": LINES_PER_ACTION}}.get(kind, {})
-        if kind == "addition_dummy":
-            more = {"training_text": self.texts.training.text, "samples": 300}
-        return sources.generator(kind).evaluate(lambda prompt, count: generation.complete(self.checkpoint, prompt, count), **more)
+        more: dict[str, dict[str, Any]] = {
+            "simple_dummy": {"complete": self._sampled},  # always the likeliest letter makes one word for ever
+            "simple_dummy2": {"lines_per_action": LINES_PER_ACTION},
+            "addition_dummy": {"training_text": self.texts.training.text, "samples": 300},
+        }
+        return sources.generator(kind).evaluate(**{"complete": self._likeliest, **more.get(kind, {})})
+
+    def _likeliest(self, prompt: str, characters: int) -> str:
+        return generation.complete(self.checkpoint, prompt, characters)
+
+    def _sampled(self, prompt: str, characters: int) -> str:
+        """As `femto infer` writes, at temperature 0.5; the prompt is the seed."""
+        pieces = generation.generate(self.checkpoint, prompt, characters, Sampling(seed=zlib.crc32(prompt.encode())))
+        return "".join(piece.text for piece in pieces)
 
     @cached_property
     def held_out(self) -> Loss:

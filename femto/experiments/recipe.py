@@ -3,10 +3,12 @@
 Recipes are TOML files; docs/experiments.md of the source explains every key. Everything is checked when the file is read.
 """
 
+import hashlib
+import json
 import os
 import re
 import sys
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -140,6 +142,13 @@ class Plan:
         return sum(stage.steps for stage in self.stages if isinstance(stage, Train))
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides what is trained: not of the checks and words, which may be changed later."""
+        stages = [[stage.do, asdict(stage)] for stage in self.stages]
+        document = [stages, self.model, asdict(self.training), self.tokenizer]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    @property
     def needs(self) -> list[str]:
         """The experiments whose models it starts from."""
         parents = [parent for stage in self.stages if isinstance(stage, InitWith) for parent in stage.parents]
@@ -158,7 +167,6 @@ class Recipe:
     log: dict[str, Any]  # what the log says: verdict, loss, steps, seconds, question, ...
     criterion: str  # in words
     answer: str  # to the author's question; {N.PRESET.FIGURE} stands for a recorded figure
-    text: str  # of the file
 
     def plan(self, preset: str) -> Plan:
         """Raises RecipeError if the recipe has no such plan."""
@@ -191,7 +199,7 @@ def load(name: str | os.PathLike[str]) -> Recipe:
         raise RecipeError(f"{path}: cannot read the recipe: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML
         raise RecipeError(f"{path}: not a recipe: {error}") from error
-    return _Reader(str(path)).recipe(str(name), document, text)
+    return _Reader(str(path)).recipe(str(name), document)
 
 
 class _Reader:
@@ -203,7 +211,7 @@ class _Reader:
     def fail(self, where: str, what: str) -> RecipeError:
         return RecipeError(f"{self.path}: {where}: {what}")
 
-    def recipe(self, name: str, document: dict[str, Any], text: str) -> Recipe:
+    def recipe(self, name: str, document: dict[str, Any]) -> Recipe:
         if not NAME.fullmatch(name):
             raise self.fail("file name", "a recipe is called by 1 to 64 letters, digits, hyphens and underscores")
         rest = dict(document)
@@ -223,7 +231,7 @@ class _Reader:
             raise self.fail(next(iter(rest)), "no such key in a recipe")
         if not plans:
             raise self.fail("modern", "missing: a recipe has [modern], [reference] or both, with stages and checks")
-        return Recipe(name=name, plans=plans, text=text, **head)
+        return Recipe(name=name, plans=plans, **head)
 
     def take(self, document: dict[str, Any], key: str, kind: Any, default: Any = MISSING) -> Any:
         if key not in document:

@@ -1,6 +1,5 @@
 """The log's `train.py` as a recipe: start several small models, let them grow in turns, keep the best (experiments 27, 38)."""
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,5 +50,4 @@ def recipe(
     }
     settings = updated(replace(base.training, validation_split=0.0), training)
     plan = Plan(tuple(stages), (), base.model | shape, settings, tokenizer or {"kind": "ascii"})
-    text = json.dumps([repr(plan), preset])
-    return Recipe("search", "the best of a population", "text", 0.0, {preset: plan}, {}, "", "", text)
+    return Recipe("search", "the best of a population", "text", 0.0, {preset: plan}, {}, "", "")

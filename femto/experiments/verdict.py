@@ -59,8 +59,8 @@ class Verdict:
     budget_minutes: float | None
     figures: dict[str, float]  # all that was measured, by name
     femto: str
-    isa: str
-    threads: int
+    isa: str  # of the kernels, now
+    threads: int  # of the kernels, when it was trained
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,7 +102,7 @@ def judge(run: Run) -> Verdict:
         figures=figures,
         femto=__version__,
         isa=kernels.isa(),
-        threads=kernels.num_threads(),
+        threads=run.state.threads,
     )
 
 
