@@ -82,7 +82,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         if isinstance(blob, bytes) and len(blob) > MAX_JSON_BYTES:  # `load` would refuse it
             raise CheckpointError(f"{path}: section {name} would be larger than {MAX_JSON_BYTES >> 20} MiB; nothing was changed")
     if optimizer:
-        sections["optimizer"] = _floats(np.concatenate([optimizer.m, optimizer.v]))
+        sections["optimizer"] = _floats(optimizer.moments)
     container.write(path, sections)
 
 
@@ -185,9 +185,7 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
         if reader.length("optimizer") != 8 * model.layout.size:
             raise CheckpointError(f"{path}: the optimiser's state does not fit the parameters")
         state = AdamW(model.layout.size)
-        both = np.empty(2 * model.layout.size, np.float32)
-        _read_floats(reader, "optimizer", both)
-        state.m[...], state.v[...] = both[: model.layout.size], both[model.layout.size :]
+        _read_floats(reader, "optimizer", state.moments)
         state.step = step
     return Checkpoint(model, tokenizer, training, history, state)
 

@@ -14,8 +14,8 @@ class AdamW:
     """First and second moments of the flat parameter buffer, and the number of updates done (for the bias corrections)."""
 
     def __init__(self, size: int) -> None:
-        self.m = aligned(size)
-        self.v = aligned(size)
+        self.moments = aligned(2 * size)  # one buffer, as it stands in a checkpoint: a save copies nothing
+        self.m, self.v = self.moments[:size], self.moments[size:]
         self.step = 0
 
     def update(

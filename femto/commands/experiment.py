@@ -140,7 +140,7 @@ def run(
     from femto.commands.progress import StopRequest
     from femto.experiments import recipe as recipes
     from femto.experiments import sources, verdict
-    from femto.experiments.engine import Run, folder_of
+    from femto.experiments.engine import Run, folder_of, is_done
 
     recipe = recipes.load(name)
     preset = preset or next(iter(recipe.plans))
@@ -151,6 +151,8 @@ def run(
     stop = StopRequest()
     with stop.listening():
         for each, where in [*queue, (recipe, place)]:
+            if each is not recipe and is_done(each, preset, where):
+                continue
             text = path if each.data == recipe.data else None
             source = sources.load(each.data, text, seed)
             made = Run(each, preset, where, source, seed, budget, side_by_side=not in_turn, anew=force and each is recipe)

@@ -66,6 +66,25 @@ class State:
             raise ValueError("not the state of a run")
 
 
+def read_state(folder: Path) -> State | None:
+    """The state that a folder holds; None if there is no folder, or nothing in it. Raises RecipeError if it is no run's."""
+    path = folder / STATE
+    try:
+        return State(**json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        if folder.is_dir() and any(not name.startswith(".") for name in os.listdir(folder)):
+            raise RecipeError(f"{folder}: holds other things than a run; choose another --folder") from None
+        return None
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}; choose another --folder") from error
+
+
+def is_done(recipe: Recipe, preset: str, folder: Path) -> bool:
+    """Whether a folder holds a finished run of a recipe, on whatever text and seed: others may start from its models."""
+    found, plan = read_state(folder), recipe.plan(preset)
+    return found is not None and found.recipe == plan.digest and found.stage == len(plan.stages)
+
+
 class Run:
     """A recipe, a preset, a text and a seed, in a folder. Raises RecipeError if the folder holds anything else."""
 
@@ -99,7 +118,7 @@ class Run:
         return State(self.plan.digest, self.preset, self.seed, text)
 
     def _state(self) -> State:
-        fresh, found = self._fresh(), self._found()
+        fresh, found = self._fresh(), read_state(self.folder)
         if found is None:
             return fresh
         for name in ("recipe", "preset", "seed", "data"):
@@ -109,18 +128,6 @@ class Run:
                 advice = "choose another --folder, or --force to begin anew"
                 raise RecipeError(f"{self.folder}: holds a run with another {shown}; {advice}")
         return found
-
-    def _found(self) -> State | None:
-        """The state that the folder holds; None if there is no folder, or nothing in it."""
-        path = self.folder / STATE
-        try:
-            return State(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            if self.folder.is_dir() and any(not name.startswith(".") for name in os.listdir(self.folder)):
-                raise RecipeError(f"{self.folder}: holds other things than a run; choose another --folder") from None
-            return None
-        except (ValueError, TypeError, OSError) as error:
-            raise RecipeError(f"{path}: cannot be read: {error}; choose another --folder") from error
 
     @property
     def finished(self) -> bool:
@@ -144,7 +151,7 @@ class Run:
 
     def _remove(self) -> None:
         """Delete all that an earlier run left in the folder, and nothing else."""
-        found = self._found()
+        found = read_state(self.folder)
         if found is not None:
             made = [f"{name}{suffix}" for name in found.made for suffix in (".dat", ".jsonl")]
             for name in [*made, "tokenizer.json", "dataset.txt", "verdict.json", STATE]:
