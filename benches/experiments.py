@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from femto.experiments import recipe, report, results
+from femto.experiments import reading, report, results
 
 PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
 
@@ -21,7 +21,7 @@ def record(numbers: list[str], preset: str, texts: dict[str, str | None], budget
     for number in numbers:
         command = [sys.executable, "-m", "femto", "experiment", "run", number, "--preset", preset, "--json", "--seed", str(seed)]
         command += ["--folder", str(root / f"{number}-{preset}"), "--quiet"]
-        text = texts.get(recipe.load(number).data)
+        text = texts.get(reading.load(number).data)
         command += ["--data", text] if text else []
         command += ["--budget", str(budget)] if budget else []
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)

@@ -5,7 +5,6 @@ import math
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -14,10 +13,10 @@ from hypothesis import strategies as st
 from femto import checkpoint, experiments, kernels
 from femto.commands import main
 from femto.errors import DataError, FemtoError, RecipeError
-from femto.experiments import measures, population, recipe, report, results, sources, verdict
+from femto.experiments import measures, population, reading, report, results, sources, verdict
 from femto.experiments.engine import Run, StageStarted
 from femto.experiments.population import ModelEvent
-from femto.experiments.recipe import Measured
+from femto.experiments.recipe import RELATIONS, Measured
 from femto.experiments.sources import Source
 
 RECIPE = """
@@ -61,7 +60,7 @@ def written(folder: Path, text: str, name: str = "small.toml") -> Path:
 
 
 def small_run(tmp_path: Path, folder: str, **options) -> Run:
-    found = recipe.load(written(tmp_path, RECIPE))
+    found = reading.load(written(tmp_path, RECIPE))
     return Run(found, "modern", tmp_path / folder, sources.load(found.data), **options)
 
 
@@ -83,9 +82,9 @@ def femto(*arguments: object) -> Result:
 
 
 def test_every_experiment_of_the_log_has_a_recipe_that_can_be_read():
-    assert recipe.numbers() == [str(number) for number in range(1, 44)]
-    for number in recipe.numbers():
-        found = recipe.load(number)
+    assert reading.numbers() == [str(number) for number in range(1, 44)]
+    for number in reading.numbers():
+        found = reading.load(number)
         assert set(found.plans) == {"modern", "reference"}
         assert found.log["verdict"] in ("success", "fail", "open")
         assert found.criterion and found.log["goal"] and found.log["observations"]
@@ -97,7 +96,7 @@ def test_every_experiment_of_the_log_has_a_recipe_that_can_be_read():
 
 
 def test_the_log_is_told_as_it_is():
-    found = recipe.load("22").log
+    found = reading.load("22").log
     assert (found["verdict"], found["loss"], found["steps"], found["parameters"]) == ("fail", 2.7072, 1143, 1_575_904)
     assert found["question"] == "Is it trapped in a bad local optimum?"
 
@@ -148,7 +147,7 @@ def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_bytes(tmp_path, thre
 
 
 def test_stopping_saves_and_says_so(tmp_path, threads):
-    found, seen = recipe.load(written(tmp_path, RECIPE.replace("steps = 6", "steps = 5000"))), []
+    found, seen = reading.load(written(tmp_path, RECIPE.replace("steps = 6", "steps = 5000"))), []
     run = Run(found, "modern", tmp_path / "stopped", sources.load(found.data))
 
     def stop() -> bool:
@@ -184,11 +183,13 @@ def test_an_error_in_one_model_ends_the_others_and_is_raised(threads):
 
 def test_a_budget_ends_every_stage_early_and_the_verdict_says_so(tmp_path, threads):
     text = RECIPE.replace("steps = 6", "steps = 100000").replace("steps = 3", "steps = 100000")
-    found = recipe.load(written(tmp_path, text))
+    found = reading.load(written(tmp_path, text))
     run = Run(found, "modern", tmp_path / "budget", sources.load(found.data), budget_minutes=0.02)
     all_of(run)
     judged = verdict.judge(run)
-    assert run.finished and not judged.complete and 3 < judged.steps < 100_000
+    assert run.finished and not judged.complete and 3 < judged.steps < 100_000 and judged.budget_minutes == 0.02
+    with pytest.raises(RecipeError, match=r"a budget of 0.02 minutes ended it early; --force begins anew"):
+        Run(found, "modern", run.folder, run.source)
     trained = sum(checkpoint.load(run.path(name)).history.milliseconds.sum() for name in run.state.models)
     assert trained < 10_000.0
 
@@ -225,7 +226,7 @@ def test_checks_take_the_model_that_does_worst_or_best(tmp_path):
     worst, best = max(loss.values()), min(loss.values())
 
     def check(**keys):
-        return recipe._Reader("test").check("check", {"measure": "training_loss", "models": "model?", **keys})
+        return reading._Reader("test").check("check", {"measure": "training_loss", "models": "model?", **keys})
 
     def outcome(**keys):
         (checked,) = verdict.judge_checks(run, [check(**keys)])
@@ -237,6 +238,7 @@ def test_checks_take_the_model_that_does_worst_or_best(tmp_path):
     assert outcome(at_least=best) == pytest.approx((best, best, True))
     assert outcome(above=worst, any=True) == pytest.approx((worst, worst, False))
     assert outcome(below={"measure": "training_loss", "models": "model?"}) == pytest.approx((worst, best, False))
+    assert outcome(below={"measure": "training_loss", "models": "model?"}, any=True) == pytest.approx((best, best, False))
     assert outcome(at_most=worst + 0.5, by=0.6) == pytest.approx((worst, worst - 0.1, False))
     with pytest.raises(RecipeError, match="no model is called so"):
         outcome(at_most=1.0, models="none*")
@@ -253,7 +255,15 @@ def test_figures_of_growth_come_from_the_history(tmp_path):
     gain = losses[max(0, steps - 22) : steps - 2].mean() - losses[-20:].mean()
     assert measures.insertion_gain(subject) == pytest.approx(gain, abs=1e-6)
     assert measures.training_loss_at(subject, step=4, steps=2) == pytest.approx(losses[2:4].mean())
-    assert measures.loss_after_insertion(subject, steps=1) == pytest.approx(losses[max(0, steps - 11) : steps - 1].mean())
+    after = [losses[max(0, at - 9) : at + 1].mean() for at in (6, steps - 2)]
+    assert measures.loss_after_insertion(subject, steps=1) == pytest.approx(max(after))
+    never = [
+        measures.training_loss_at(subject, step=steps + 1),
+        measures.loss_after_insertion(subject, steps=3),
+        measures.insertion_jump(run.subject("model1-early")),
+        measures.insertion_gain(run.subject("model1-early")),
+    ]
+    assert all(map(math.isnan, never))
     entropy = math.log(8) / 3 + 2 * math.log(5) / 3 + math.log(3) - 2 * math.log(2) / 3  # letters are a third, symbols two
     assert measures.unigram_entropy(subject) == pytest.approx(entropy, abs=1e-3)
 
@@ -268,7 +278,7 @@ def test_a_model_that_has_learnt_nothing_meets_no_criterion(tmp_path):
         "simple_sequence2": ["samples", "other_prompts", "worst_cycle"],
     }
     for kind, of_kind in kinds.items():
-        found = recipe.load(
+        found = reading.load(
             written(tmp_path, RECIPE.replace("simple_sequence", kind).replace("steps = 6", "steps = 1"), f"{kind}.toml")
         )
         run = Run(found, "modern", tmp_path / kind, sources.load(kind))
@@ -276,8 +286,6 @@ def test_a_model_that_has_learnt_nothing_meets_no_criterion(tmp_path):
         subject = run.subject("model1")
         for name in of_kind:
             assert measures.MEASURES[name].function(subject) < 0.5, name
-    with pytest.raises(RecipeError, match="no evaluator"):
-        _ = measures.Subject(subject.checkpoint, measures.Texts("code", *Source("x", (b"x",)).split(0.0)), np.zeros(1)).evaluation
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.floats(0.0, 0.9))
@@ -307,6 +315,19 @@ def test_every_machine_has_code_and_prose():
         ("[modern]", "[modernist]", "modernist: no such key"),
         ("embedding_degree = 16", "width = 16", "modern.model.width: no such setting"),
         ("embedding_degree = 16", "vocab_size = 16", "modern.model.vocab_size: is the tokenizer's"),
+        ("embedding_degree = 16", "embedding_degree = 2024-01-01", "modern.model: embedding_degree must be a whole number"),
+        ("num_heads = 2", "num_heads = 3", "embedding_degree 16 does not divide"),
+        ("batch_size = 4", "seed = 4", "modern.training.seed: is the run's: --seed"),
+        ("training = { dropout = 0.0 }", "training = { dropout = 2.0 }", "modern.stages[7].training: dropout must be"),
+        ('kind = "char"', 'kind = "runes"', "modern.tokenizer.kind: must be one of"),
+        ('data = "simple_sequence"', 'data = "poems"', "data: must be one of"),
+        ('measure = "steps"', 'measure = "sums"', "sums is a measure of addition_dummy, not of simple_sequence"),
+        ('measure = "training_loss"', 'measure = "five_gram"', "five_gram is a measure of text, not of simple_sequence"),
+        ('measure = "training_loss"', 'measure = "training_loss", last = 0', "modern.checks[0].last: must be at least 1"),
+        ("stages = [", 'stages = [ { do = "init", name = "model2" },', "two models would be called model2"),
+        ("stages = [", 'stages = [ { do = "init", name = "model1-ext1" },', "two models would be called model1-ext1"),
+        ('snapshot = "early"', 'snapshot = "ext1"', "two models would be called model1-ext1"),
+        ("count = 2", f'name = "{60 * "a"}"', "would be too long"),
         ("batch_size = 4", "batch_size = 0", "modern.training: batch_size must be"),
         ('do = "init"', 'do = "dance"', "modern.stages[0]: `do` must be one of init, init-with, train"),
         ('{ do = "init", count = 2 },', "", "must begin with init or init-with"),
@@ -334,18 +355,46 @@ def test_a_recipe_that_is_wrong_is_refused_in_one_line_that_says_where(tmp_path,
 
 def test_what_only_the_run_can_know_is_refused_too(tmp_path):
     cases = {
-        "stages = [": ('stages = [ { do = "init", name = "model2" },', "two models would be called model2"),
         "at = 1": ("at = 2", "stage 3: insert_at must be from 0 to 1"),
-        'kind = "char"': ('kind = "runes"', "tokenizer kind must be one of"),
-        "num_heads = 2": ("num_heads = 3", "embedding_degree 16 does not divide"),
         'models = "model1*"': ('models = "none*"', "no model is called none*"),
         'models = "*-early"': ('models = "*-late"', "a check is about *-late"),
-        'data = "simple_sequence"': ('data = "poems"', "data must be one of"),
     }
     for number, (old, (new, message)) in enumerate(cases.items()):
         path = written(tmp_path, RECIPE.replace(old, new), f"r{number}.toml")
         result = femto("experiment", "run", path, "--folder", tmp_path / f"run{number}", "--quiet")
         assert result.exit_code == 1 and message in result.stderr and result.stderr.count("\n") == 1, result.output
+    numbered = written(tmp_path, RECIPE, "22.toml")
+    assert "numbers alone are the log's" in femto("experiment", "run", numbered).stderr
+    continuation = written(tmp_path, "", "bytes.bin")
+    continuation.write_bytes(b"\x80" * 20_000)
+    code = written(tmp_path, RECIPE.replace("simple_sequence", "code").replace("char", "byte"), "code.toml")
+    refused = femto("experiment", "run", code, "--data", continuation, "--folder", tmp_path / "bytes")
+    assert refused.exit_code == 1 and "nothing is left to train on" in refused.stderr
+
+
+def test_a_model_that_was_not_trained_meets_no_check_and_is_not_kept(tmp_path):
+    stages = """stages = [
+  { do = "init", name = "a" },
+  { do = "train", steps = 8 },
+  { do = "init", name = "b" },
+  { do = "keep", best = 1 },
+]
+checks = ["""
+    text = RECIPE[: RECIPE.index("stages = [")] + stages + RECIPE[RECIPE.index("checks = [") + len("checks = [") :]
+    text = text.replace('models = "*-early", at_least = 6', "at_least = 0")
+    run = Run(reading.load(written(tmp_path, text)), "modern", tmp_path / "kept", sources.load("simple_sequence"))
+    all_of(run)
+    assert run.state.models == ["a"] and verdict.judge(run).passed
+    unkept = Run(
+        reading.load(written(tmp_path, text.replace('  { do = "keep", best = 1 },\n', ""))),
+        "modern",
+        tmp_path / "unkept",
+        run.source,
+    )
+    all_of(unkept)
+    judged = verdict.judge(unkept)
+    assert unkept.state.models == ["a", "b"] and not judged.passed and math.isnan(judged.checks[0].value)
+    assert "—" in results.outcome(judged.to_json()["checks"][0])
 
 
 def test_run_tells_the_verdict_by_its_exit_status(tmp_path):
@@ -360,7 +409,8 @@ def test_run_tells_the_verdict_by_its_exit_status(tmp_path):
     hard = written(tmp_path, RECIPE.replace("at_most = 9.0", "at_most = 0.1"), "hard.toml")
     result = femto("experiment", "run", hard, "--folder", tmp_path / "hard", "--quiet")
     assert result.exit_code == 3 and "NOT met training_loss" in result.stdout
-    other = femto("experiment", "run", hard, "--folder", folder)
+    longer = written(tmp_path, RECIPE.replace("steps = 6", "steps = 7"), "longer.toml")
+    other = femto("experiment", "run", longer, "--folder", folder)
     assert other.exit_code == 1 and "holds a run with another recipe" in other.stderr
     assert femto("experiment", "run", path, "--data", path).stderr.startswith(
         "Error: --data: this experiment generates its own text"
@@ -378,6 +428,42 @@ def test_an_experiment_that_starts_from_another_runs_that_one_first(tmp_path, mo
     assert parent.num_steps == 6 and first.exists()
     made = checkpoint.load("experiments/second-modern/inherited.dat").history.entries[0]
     assert (made["kind"], made["parent"], made["parent_steps"]) == ("init-with", parent.entries[-1]["id"], 6)
+
+
+def test_parents_are_found_through_parents_and_circles_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = '{ do = "init", count = 2 }'
+    for name, parent in (
+        ("second", "first/model2"),
+        ("third", "second/inherited"),
+        ("loop", "loop/inherited"),
+        ("bad", "first/x"),
+    ):
+        child = RECIPE.replace(start, f'{{ do = "init-with", parents = ["{parent}"] }}').replace("model1*", "inherited*")
+        written(tmp_path, child, f"{name}.toml")
+    written(tmp_path, RECIPE, "first.toml")
+    result = femto("experiment", "run", "third.toml")
+    assert result.exit_code == 0, result.output
+    assert "first experiment first, whose models it starts from" in result.stderr
+    assert checkpoint.load("experiments/third-modern/inherited.dat").history.entries[0]["kind"] == "init-with"
+    assert "starts from loop, which starts from it" in femto("experiment", "run", "loop.toml").stderr
+    assert "that experiment makes model1-early, model2-early" in femto("experiment", "run", "bad.toml").stderr
+
+
+def test_metrics_have_every_step_once_although_a_run_was_killed(tmp_path):
+    run = small_run(tmp_path, "killed")
+    with run.locked(), closing(run.run()) as events:
+        for number, _ in enumerate(events):
+            if number == 5:
+                break
+    path = run.folder / "model1.jsonl"
+    whole = path.read_bytes()
+    reached = checkpoint.load(run.path("model1")).history.num_steps
+    path.write_bytes(whole + f'{{"event": "step", "step": {reached + 1}}}\n{{"event": "st'.encode())  # what a kill leaves
+    again = small_run(tmp_path, "killed")
+    all_of(again)
+    written_steps = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in written_steps if line["event"] == "step"] == list(range(1, 7))
 
 
 def test_list_and_show_tell_the_log_beside_ours():
@@ -432,26 +518,32 @@ def test_the_library_runs_a_recipe(tmp_path):
     all_of(run)
     judged = experiments.judge(run)
     assert judged.passed and judged.to_json()["figures"]["training_loss"] == pytest.approx(judged.loss)
-    assert verdict.label(Measured("answer", "a*", {"prompt": "x", "expected": "y"})) == "answer 'x', 'y' of a*"
+    assert verdict.label(Measured("answer", "a*", {"prompt": "x", "expected": "y"})) == "answer prompt='x' expected='y' of a*"
 
 
 def test_what_is_recorded_is_consistent_and_shown_as_it_is():
-    compare = dict(verdict.COMPARE.values())
+    compare = dict(RELATIONS.values())
     for key, found in results.recorded().items():
         number, preset = key.split(".")
         assert (found["name"], found["preset"]) == (number, preset)
         for check in found["checks"]:
+            if check["value"] is None:  # the training ended before it could be measured
+                assert not check["passed"]
+                continue
             assert check["passed"] == compare[check["relation"]](check["value"], check["limit"])
-            assert found["figures"][check["figure"]] == check["value"]
+            assert check["value"] in [value for name, value in found["figures"].items() if name.startswith(check["figure"])]
         assert found["passed"] == all(check["passed"] for check in found["checks"])
-        assert found["complete"] == (found["steps"] >= found["planned_steps"])
+        assert found["plan"] == reading.load(number).plan(preset).digest, (
+            f"{key} was recorded with other settings: record it anew"
+        )
+        assert not found["complete"] or found["steps"] == found["planned_steps"]
     page = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
     assert report.updated(page) == page, "python benches/experiments.py page"
 
 
 def test_every_figure_in_an_answer_was_recorded():
-    for number in recipe.numbers():
-        found = recipe.load(number)
+    for number in reading.numbers():
+        found = reading.load(number)
         for text in (found.answer, *(plan.note for plan in found.plans.values())):
             for match in results.PLACEHOLDER.finditer(text):
                 assert results.filled(match[0]) != "?", f"experiment {number}: {match[0]}"
@@ -461,8 +553,8 @@ def test_checks_and_words_of_a_recipe_may_change_under_a_run_but_not_its_plan(tm
     run = small_run(tmp_path, "changed")
     all_of(run)
     reworded = RECIPE.replace('title = "small"', 'title = "other"').replace("at_most = 9.0", "at_most = 0.1")
-    again = Run(recipe.load(written(tmp_path, reworded)), "modern", run.folder, run.source)
+    again = Run(reading.load(written(tmp_path, reworded)), "modern", run.folder, run.source)
     assert again.finished and verdict.judge(run).passed and not verdict.judge(again).passed
     for old, new in (("steps = 6", "steps = 7"), ("dropout = 0.1", "dropout = 0.2"), ("num_tokens = 16", "num_tokens = 17")):
         with pytest.raises(RecipeError, match="another recipe"):
-            Run(recipe.load(written(tmp_path, RECIPE.replace(old, new))), "modern", run.folder, run.source)
+            Run(reading.load(written(tmp_path, RECIPE.replace(old, new))), "modern", run.folder, run.source)

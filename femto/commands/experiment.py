@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SHOWN_SETTINGS = ("batch_size", "learning_rate", "decay_steps", "dropout", "weight_decay")
 NOT_MET = 3  # exit status of a run that ended without meeting its criterion
+STOPPED = 4  # and of one that was stopped before
 
 
 @main.group()
@@ -30,11 +31,11 @@ def experiment() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """Number, title, the log's verdict and ours."""
-    from femto.experiments import recipe, results
+    from femto.experiments import reading, results
 
     rows = []
-    for number in recipe.numbers():
-        found, ours = recipe.load(number), results.result(number, "modern")
+    for number in reading.numbers():
+        found, ours = reading.load(number), results.result(number, "modern")
         rows.append(
             {
                 "number": int(number),
@@ -59,10 +60,11 @@ def list_(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Settings, the log's result and ours, and what its author asked, with our answer."""
     from femto.config import to_json
-    from femto.experiments import recipe, results
+    from femto.experiments import reading, results
     from femto.experiments.engine import describe
+    from femto.experiments.verdict import asked
 
-    found = recipe.load(name)
+    found = reading.load(name)
     ours = {preset: results.result(found.name, preset) for preset in found.plans}
     if as_json:
         plans = {
@@ -71,6 +73,7 @@ def show(name: str, as_json: bool) -> None:
                 "tokenizer": plan.tokenizer,
                 "training": to_json(plan.training),
                 "stages": [describe(stage) for stage in plan.stages],
+                "checks": [asked(check) for check in plan.checks],
                 "note": plan.note,
                 "result": ours[preset],
             }
@@ -81,12 +84,13 @@ def show(name: str, as_json: bool) -> None:
                     "answer": answer, "plans": plans})  # fmt: skip
         return
     click.echo(f"{found.name}  {found.title}")
-    if found.log:
+    if "verdict" in found.log:
         click.echo(f"\nThe log: {found.log['verdict']}. {found.log.get('goal', '')}")
         click.echo(f"  {_log_line(found)}")
         for observation in found.log.get("observations", ()):
             click.echo(f"  - {observation}")
-    click.echo(f"\nCriterion: {found.criterion}")
+    if found.criterion:
+        click.echo(f"\nThe log's criterion: {found.criterion}")
     for preset, plan in found.plans.items():
         click.echo(f"\n{preset}: {'; '.join(describe(stage) for stage in plan.stages)}")
         if plan.note:
@@ -96,8 +100,11 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"  {_pairs({key: training[key] for key in SHOWN_SETTINGS})}")
         result = ours[preset]
         if result is None:
+            click.echo(f"  asked: {'; '.join(map(asked, plan.checks))}")
             click.echo("  not recorded; `femto experiment run` tells")
             continue
+        if result["plan"] != plan.digest:
+            click.echo("  recorded with other settings than these:")
         for line in _result_lines(result):
             click.echo(f"  {line}")
     if "question" in found.log:
@@ -111,7 +118,7 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--preset", type=click.Choice(["modern", "reference"]), help="[default: modern, if the recipe has it]")
 @click.option("--data", "path", type=click.Path(), help="Text, where none is generated. [default: what Python brings along]")
 @click.option("--budget", type=click.FloatRange(0, min_open=True), help="Minutes of training. [default: all steps]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**62), help="Of data, starts and batches.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**40), help="Of data, starts and batches.")
 @click.option("--folder", type=click.Path(), help="Of checkpoints, metrics and verdict. [default: experiments/NAME-PRESET]")
 @click.option("--force", is_flag=True, help="Begin anew, whatever the folder holds of an earlier run.")
 @click.option("--in-turn", is_flag=True, help="Train several models one after another, not side by side on one thread each.")
@@ -134,28 +141,27 @@ def run(
 ) -> None:
     """Run an experiment, from where it stopped, and say whether it meets its criterion.
 
-    Exit status 0: it does; 3: it does not. Ctrl-C or SIGTERM saves; the same command then goes on. An experiment that starts
-    from models of another one runs that one first, if it has not been run.
+    Exit status 0: it does; 3: it does not; 4: it was stopped, by Ctrl-C or SIGTERM, which save: the same command then goes on. An
+    experiment that starts from models of another one runs that one first, if it has not been run.
     """
     from femto.commands.progress import StopRequest
-    from femto.experiments import recipe as recipes
-    from femto.experiments import sources, verdict
+    from femto.experiments import reading, sources, verdict
     from femto.experiments.engine import Run, folder_of, is_done
 
-    recipe = recipes.load(name)
+    recipe = reading.load(name)
     preset = preset or next(iter(recipe.plans))
     place = Path(folder) if folder else folder_of(recipe.name, preset)
-    queue = [
-        (recipes.load(_recipe(needed, name)), folder_of(needed, preset, place.parent)) for needed in recipe.plan(preset).needs
-    ]
     stop = StopRequest()
     with stop.listening():
-        for each, where in [*queue, (recipe, place)]:
-            if each is not recipe and is_done(each, preset, where):
+        for each in reading.with_parents(recipe, preset):
+            last = each is recipe
+            where = place if last else folder_of(each.name, preset, place.parent)
+            if not last and is_done(each, preset, where, cut=budget is not None):
                 continue
-            text = path if each.data == recipe.data else None
-            source = sources.load(each.data, text, seed)
-            made = Run(each, preset, where, source, seed, budget, side_by_side=not in_turn, anew=force and each is recipe)
+            if not last and not quiet:
+                click.echo(f"first experiment {each.name}, whose models it starts from, in {where}", err=True)
+            source = sources.load(each.data, path if each.data == recipe.data else None, seed)
+            made = Run(each, preset, where, source, seed, budget, side_by_side=not in_turn, anew=force and last)
             with made.locked():
                 show_progress(made, stop, quiet)
             if not made.finished:
@@ -163,7 +169,7 @@ def run(
                     print_json({"name": each.name, "preset": preset, "folder": str(where), "stopped_by": stop.name})
                 else:
                     click.echo(f"{where}: stopped by {stop.name}; the same command goes on")
-                return
+                ctx.exit(STOPPED)
     found = verdict.judge(made)
     verdict.save(found, made)
     if as_json:
@@ -172,11 +178,6 @@ def run(
         _print(recipe, found.to_json(), made)
     if not found.passed:
         ctx.exit(NOT_MET)
-
-
-def _recipe(needed: str, name: str) -> str:
-    """The recipe of an experiment that another one starts from: of the log by its number, else the file beside the other's."""
-    return needed if needed.isdecimal() else str(Path(name).with_name(f"{needed}.toml"))
 
 
 def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
@@ -204,11 +205,11 @@ def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
 
 def _print(recipe: "Recipe", result: dict[str, Any], made: "Run") -> None:
     click.echo(f"{recipe.name}  {recipe.title}")
-    if recipe.log:
+    if "verdict" in recipe.log:
         click.echo(f"the log:  {recipe.log['verdict']}: {_log_line(recipe)}")
     for line in _result_lines(result):
         click.echo(line)
-    click.echo(f"models: {', '.join(str(made.path(model)) for model in made.state.models or [])}")
+    click.echo(f"models: {', '.join(str(made.path(model)) for model in made.state.models)}")
 
 
 def _log_line(recipe: "Recipe") -> str:
@@ -234,7 +235,7 @@ def _log_line(recipe: "Recipe") -> str:
 
 def _result_lines(result: dict[str, Any]) -> list[str]:
     """A verdict for people."""
-    from femto.experiments.results import duration, shown
+    from femto.experiments.results import duration, outcome, stuck
 
     steps = f"{result['steps']:,} steps" if result["complete"] else f"{result['steps']:,} of {result['planned_steps']:,} steps"
     lines = [
@@ -242,14 +243,8 @@ def _result_lines(result: dict[str, Any]) -> list[str]:
         f"{duration(result['seconds'])}, {result['milliseconds_per_step']:,.0f} ms a step, "
         f"{result['num_parameters']:,} parameters, {result['preset']}"
     ]
-    for check in result["checks"]:
-        name = check["figure"].split()[0]
-        of = f" ({check['of']})" if check["of"] else ""
-        lines.append(
-            f"  {'met    ' if check['passed'] else 'NOT met'} {check['figure']} {shown(name, check['value'])} "
-            f"{check['relation']} {shown(name, check['limit'])}{of}"
-        )
-    if abs(result["loss"] - result["unigram_entropy"]) < 0.05:
+    lines += [f"  {'met    ' if check['passed'] else 'NOT met'} {outcome(check)}" for check in result["checks"]]
+    if stuck(result):
         lines.append(
             f"  stuck at {result['unigram_entropy']:.3f}, the entropy of the frequencies of tokens: it has learnt how often each "
             "occurs, and nothing about their order; `femto diagnose` says why"

@@ -20,14 +20,14 @@ TOKENIZERS = ("ascii", "byte", "char", "bpe")
     "--preset", default="modern", show_default=True, type=click.Choice(["modern", "reference"]), help="Default choices."
 )
 @click.option("--tokenizer", default="ascii", show_default=True, type=click.Choice(TOKENIZERS), help="Kind.")
-@click.option("--vocab-size", default=768, show_default=True, type=click.IntRange(2), help="Tokens that bpe learns.")
+@click.option("--vocab-size", type=click.IntRange(2), help="Tokens that bpe learns. [default: 768]")
 @click.option("--num-tokens", default=80, show_default=True, type=click.IntRange(1), help="Context in tokens (T).")
 @click.option("--steps", default=100_000, show_default=True, type=click.IntRange(1), help="Of the best model, at the end.")
 @click.option("--batch-size", type=int, help="Windows a step. [default: 32]")
 @click.option("--dropout", type=float, help="Probability. [default: 0]")
 @click.option("--learning-rate", type=float, help="Peak. [default: of the preset]")
-@click.option("--decay-steps", type=int, help="Steps from the peak to the minimum. [default: of the preset]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**62), help="Of starts and batches.")
+@click.option("--decay-steps", type=int, help="Steps from the peak to the minimum. [default: modern: all that there will be]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**40), help="Of starts and batches.")
 @click.option("--force", is_flag=True, help="Begin anew, whatever the folder holds of an earlier search.")
 @click.option("--in-turn", is_flag=True, help="Train one model at a time on all threads, not several on one thread each.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -39,7 +39,7 @@ def search(
     folder: str,
     preset: str,
     tokenizer: str,
-    vocab_size: int,
+    vocab_size: int | None,
     num_tokens: int,
     steps: int,
     seed: int,
@@ -62,7 +62,9 @@ def search(
     from femto.experiments.search import SIZES, recipe
     from femto.experiments.sources import Source
 
-    kind: dict[str, Any] = {"kind": tokenizer, **({"vocab_size": vocab_size} if tokenizer == "bpe" else {})}
+    if vocab_size is not None and tokenizer != "bpe":
+        raise click.UsageError("--vocab-size is for --tokenizer bpe")
+    kind: dict[str, Any] = {"kind": tokenizer, **({"vocab_size": vocab_size} if vocab_size else {})}
     plan = recipe(SIZES[size], preset, steps, num_tokens, kind, **training)
     source = Source(dataset, tuple(data.read_documents(dataset)))
     run = Run(plan, preset, folder, source, seed, side_by_side=not in_turn, anew=force)
@@ -70,7 +72,7 @@ def search(
     with stop.listening(), run.locked():
         show_progress(run, stop, quiet)
     models = {}
-    for name in run.state.models or []:
+    for name in run.state.models:
         loaded = checkpoint.load(run.path(name), optimizer=False)
         losses = loaded.history.losses
         models[name] = {

@@ -6,7 +6,8 @@ what we measured.
 """
 
 from femto.experiments.engine import Run
-from femto.experiments.recipe import Recipe, load, numbers
+from femto.experiments.reading import load, numbers
+from femto.experiments.recipe import Recipe
 from femto.experiments.verdict import Verdict, judge
 
 __all__ = ["Recipe", "Run", "Verdict", "judge", "load", "numbers"]

@@ -7,14 +7,16 @@ moment.
 
 import fnmatch
 import json
+import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from femto import checkpoint as checkpoints
 from femto import data, files, growth, kernels, tokenizers
@@ -22,16 +24,18 @@ from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig
 from femto.data import Dataset
 from femto.errors import ConfigError, RecipeError
-from femto.experiments.measures import Subject, Texts
+from femto.experiments.measures import Subject, Texts, peak_bytes
 from femto.experiments.population import ModelEvent, Task
 from femto.experiments.population import train as train_all
-from femto.experiments.recipe import NAME, Init, InitWith, InsertHead, InsertLayer, Keep, Recipe, Stage, Train, numbered
+from femto.experiments.recipe import Init, InitWith, InsertHead, InsertLayer, Keep, Recipe, Stage, Train
 from femto.experiments.sources import GENERATORS, Source
 from femto.metrics import Metrics
-from femto.session import Event, Session
+from femto.session import Event, Saved, Session
 from femto.tokenizers import BpeTokenizer, Tokenizer
 
 STATE = "run.json"
+FILE = re.compile(r"[A-Za-z0-9_-]+")
+SEEDS = 1_000_000  # that one run has for its models
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,14 @@ class State:
     entry: dict[str, int] = field(default_factory=dict)  # steps that each of them had when the current stage began
     seconds: float = 0.0  # wall-clock time of all that was done
     threads: int = 0  # of the kernels, when it was last trained
+    peak_memory: int = 0  # bytes that a process that trained held at most
+    cut: list[int] = field(default_factory=list)  # stages that a budget ended early
+    budget_minutes: float | None = None  # that did so
 
     def __post_init__(self) -> None:
         names = [*self.models, *self.made, *self.entry]
-        numbers = [self.stage, *self.entry.values()]
-        if not all(type(number) is int and number >= 0 for number in numbers) or not all(map(NAME.fullmatch, names)):
+        numbers = [self.stage, *self.cut, *self.entry.values()]
+        if not all(type(number) is int and number >= 0 for number in numbers) or not all(map(FILE.fullmatch, names)):
             raise ValueError("not the state of a run")
 
 
@@ -79,10 +86,13 @@ def read_state(folder: Path) -> State | None:
         raise RecipeError(f"{path}: cannot be read: {error}; choose another --folder") from error
 
 
-def is_done(recipe: Recipe, preset: str, folder: Path) -> bool:
-    """Whether a folder holds a finished run of a recipe, on whatever text and seed: others may start from its models."""
+def is_done(recipe: Recipe, preset: str, folder: Path, cut: bool = False) -> bool:
+    """Whether a folder holds a finished run of a recipe, on whatever text and seed: others may start from its models.
+
+    cut: also one that a budget ended early.
+    """
     found, plan = read_state(folder), recipe.plan(preset)
-    return found is not None and found.recipe == plan.digest and found.stage == len(plan.stages)
+    return found is not None and found.recipe == plan.digest and found.stage == len(plan.stages) and (cut or not found.cut)
 
 
 class Run:
@@ -103,15 +113,18 @@ class Run:
         self.recipe, self.preset, self.plan = recipe, preset, recipe.plan(preset)
         self.folder, self.source, self.seed = Path(folder), source, seed
         self.budget_minutes, self.side_by_side, self.anew = budget_minutes, side_by_side, anew
-        held_out = 0.0 if recipe.data in GENERATORS else recipe.held_out
-        self.texts = Texts(recipe.data, *source.split(held_out))
+        self.texts = Texts(recipe.data, *source.split(recipe.held_out))
+        if not self.texts.training.documents:
+            raise RecipeError(f"{source.name}: nothing is left to train on; is it UTF-8?")
+        if budget_minutes is not None and not 0.0 < budget_minutes < math.inf:
+            raise RecipeError(f"--budget must be a positive number of minutes, got {budget_minutes}")
         self.state = self._fresh() if anew else self._state()
 
     def _fresh(self) -> State:
         text = {
             "kind": self.recipe.data,
             "held_out": self.recipe.held_out,
-            "name": self.source.name,
+            "name": self.source.name.encode("utf-8", "backslashreplace").decode(),  # a file name may be any bytes
             "bytes": self.source.num_bytes,
             "sha256": self.source.sha256,
         }
@@ -123,10 +136,14 @@ class Run:
             return fresh
         for name in ("recipe", "preset", "seed", "data"):
             was, now = getattr(found, name), getattr(fresh, name)
+            if name == "data":  # the same text by another name is the same text
+                was = {**was, "name": now["name"]}
             if was != now:
                 shown = {"recipe": "recipe", "data": "data set"}.get(name, f"{name} ({was}, not {now})")
                 advice = "choose another --folder, or --force to begin anew"
                 raise RecipeError(f"{self.folder}: holds a run with another {shown}; {advice}")
+        if found.cut and self.budget_minutes is None:
+            raise RecipeError(f"{self.folder}: a budget of {found.budget_minutes} minutes ended it early; --force begins anew")
         return found
 
     @property
@@ -154,7 +171,9 @@ class Run:
         found = read_state(self.folder)
         if found is not None:
             made = [f"{name}{suffix}" for name in found.made for suffix in (".dat", ".jsonl")]
-            for name in [*made, "tokenizer.json", "dataset.txt", "verdict.json", STATE]:
+            if found.data.get("kind") in GENERATORS:
+                made.append("dataset.txt")
+            for name in [*made, "tokenizer.json", "verdict.json", STATE]:
                 (self.folder / name).unlink(missing_ok=True)
         self.state, self.anew = self._fresh(), False
         self._save_state()
@@ -164,7 +183,14 @@ class Run:
         if self.finished:
             return
         started, before = time.monotonic(), self.state.seconds
-        self.state.threads = kernels.num_threads()
+        self.state.threads, self.state.budget_minutes = kernels.num_threads(), self.budget_minutes
+
+        def note() -> None:
+            """Time and memory so far, for the case that this process is killed."""
+            self.state.seconds = before + time.monotonic() - started
+            self.state.peak_memory = max(self.state.peak_memory, peak_bytes())
+            self._save_state()
+
         self._save_state()
         try:
             tokenizer = self._tokenizer()
@@ -176,7 +202,11 @@ class Run:
                 stage = self.plan.stages[self.state.stage]
                 try:
                     if isinstance(stage, Train):
-                        yield from self._train(stage, dataset, held_out, stop)
+                        with closing(self._train(stage, dataset, held_out, stop)) as events:
+                            for event in events:
+                                yield event
+                                if isinstance(event, ModelEvent) and isinstance(event.event, Saved):
+                                    note()
                         if stop():
                             break
                     else:
@@ -186,15 +216,20 @@ class Run:
                     raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: {error}") from error
                 self.state.stage += 1
                 self.state.entry = {}
-                self._save_state()
+                note()
         finally:
-            self.state.seconds = before + time.monotonic() - started
-            self._save_state()
+            note()
 
     def subject(self, model: str) -> Subject:
         """A model for the measures."""
         loaded = checkpoints.load(self.path(model), optimizer=False)
-        return Subject(loaded, self.texts, data.from_documents("", self.texts.training.documents, loaded.tokenizer).ids)
+        ids = data.from_documents("", self.texts.training.documents, loaded.tokenizer).ids
+        return Subject(loaded, self.texts, ids, self.state.peak_memory)
+
+    def loss(self, model: str, last: int = 50) -> float:
+        """Mean training loss of a model's last steps; infinite if it has none."""
+        losses = checkpoints.load(self.path(model), optimizer=False).history.losses[-last:]
+        return float(losses.mean()) if len(losses) else math.inf
 
     def _tokenizer(self) -> Tokenizer:
         options = self.plan.tokenizer
@@ -220,14 +255,14 @@ class Run:
             raise RecipeError(f"{self.folder / STATE}: cannot write: {error.strerror}") from error
 
     def _seed(self, position: int) -> int:
-        """Of a model made in the current stage: the run's own for the first model of the first stage."""
-        return self.seed + 1000 * self.state.stage + position
+        """Of a model made in the current stage; no two of a run, nor of runs with different seeds, are the same."""
+        return SEEDS * self.seed + 1000 * self.state.stage + position
 
     def _change(self, stage: Stage, tokenizer: Tokenizer) -> None:
         """A stage that makes new models from nothing or from others, or chooses among them."""
         models = self.state.models
         if isinstance(stage, Keep):
-            self.state.models = sorted(models, key=lambda name: (self._loss(name), name))[: stage.best]
+            self.state.models = sorted(models, key=lambda name: (self.loss(name, last=10), name))[: stage.best]
             return
         made: dict[str, Checkpoint] = {}
         if isinstance(stage, Init):
@@ -242,8 +277,7 @@ class Run:
                 made[name].training = replace(self.plan.training, **{"seed": seed, **stage.training})
         elif isinstance(stage, InsertLayer | InsertHead):
             for model in models:
-                copies = stage.copies if isinstance(stage, InsertLayer) else 1
-                for name in numbered(f"{model}-ext" if isinstance(stage, InsertLayer) else f"{model}-wide", copies):
+                for name in stage.children(model):
                     seed, loaded = self._seed(len(made)), checkpoints.load(self.path(model))
                     if isinstance(stage, InsertLayer):
                         made[name] = growth.insert_layer(loaded, stage.at, seed)
@@ -266,13 +300,10 @@ class Run:
         experiment, _, model = parent.partition("/")
         return folder_of(experiment, self.preset, self.folder.parent) / f"{model}.dat"
 
-    def _loss(self, model: str) -> float:
-        return float(checkpoints.load(self.path(model), optimizer=False).history.losses[-10:].mean())
-
     def _train(
         self, stage: Train, dataset: Dataset, held_out: Dataset | None, stop: Callable[[], bool]
     ) -> Generator[StageStarted | ModelEvent, None, None]:
-        chosen = [name for name in self.state.models if fnmatch.fnmatchcase(name, stage.models)]
+        chosen = fnmatch.filter(self.state.models, stage.models)
         if not chosen:
             raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: no model is called {stage.models}")
         reached = {name: checkpoints.load(self.path(name), optimizer=False).history.num_steps for name in chosen}
@@ -286,7 +317,12 @@ class Run:
         tasks: dict[str, Task] = {name: self._task(name, entry[name], stage, dataset, held_out, seconds) for name in chosen}
         with closing(train_all(tasks, stop, self.side_by_side)) as events:
             yield from events
-        if stop() or stage.snapshot is None:
+        if stop():
+            return
+        reached = {name: checkpoints.load(self.path(name), optimizer=False).history.num_steps for name in chosen}
+        if any(reached[name] < entry[name] + stage.steps for name in chosen):
+            self.state.cut.append(self.state.stage)
+        if stage.snapshot is None:
             return
         for name in chosen:
             copy = f"{name}-{stage.snapshot}"
@@ -309,7 +345,7 @@ class Run:
 
             if history.num_steps > entry and ended():
                 return
-            with open(self.folder / f"{name}.jsonl", "ab", buffering=0) as file:
+            with _metrics_file(self.folder / f"{name}.jsonl", history.num_steps) as file:
                 metrics = Metrics(file, f"{name}.jsonl")
                 session = Session(loaded, dataset, str(self.path(name)), held_out=held_out)
                 with closing(session.run(left, ended)) as events:
@@ -344,6 +380,16 @@ class Run:
         return work
 
 
+def _metrics_file(path: Path, steps: int) -> IO[bytes]:
+    """The file to append metrics to, without those of steps that a killed process did not save."""
+    if path.exists():
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= steps]
+        if len(kept) < len(lines):
+            files.write_atomically(path, kept)
+    return open(path, "ab", buffering=0)
+
+
 def folder_of(experiment: str, preset: str, root: Path = Path("experiments")) -> Path:
     """Where an experiment runs; one that others start from is looked for beside them."""
     return root / f"{experiment}-{preset}"
@@ -351,12 +397,16 @@ def folder_of(experiment: str, preset: str, root: Path = Path("experiments")) ->
 
 def describe(stage: Stage, models: int = 1) -> str:
     """A stage in words."""
+    settings = ", ".join(f"{key} {value}" for part in ("model", "training") for key, value in getattr(stage, part, {}).items())
+    more = f" ({settings})" if settings else ""
     if isinstance(stage, Init):
-        return f"init {', '.join(stage.names)}"
+        return f"init {', '.join(stage.names)}{more}"
     if isinstance(stage, InitWith):
-        return f"init-with {', '.join(stage.parents)}"
+        return f"init-with {', '.join(stage.parents)}{more}"
     if isinstance(stage, Train):
-        return f"train {stage.steps:,} steps" + (f", {models} models" if models > 1 else "")
+        which = f", {models} models" if models > 1 else f", {stage.models}" if stage.models != "*" else ""
+        copy = f", copied as {stage.snapshot}" if stage.snapshot else ""
+        return f"train {stage.steps:,} steps{which}{more}{copy}"
     if isinstance(stage, InsertLayer):
         return f"insert a layer at {stage.at}" + (f" into {stage.copies} copies" if stage.copies > 1 else "")
     if isinstance(stage, InsertHead):

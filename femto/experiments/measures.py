@@ -1,6 +1,7 @@
 """What can be measured of a trained model, by name, for the checks of a recipe."""
 
 import inspect
+import math
 import re
 import resource
 import sys
@@ -11,11 +12,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from femto import data, generation
 from femto.checkpoint import Checkpoint
 from femto.data import Dataset, Ids
-from femto.errors import RecipeError
 from femto.experiments import ngram, sources
 from femto.experiments.sources import Source
 from femto.generation import Sampling
@@ -45,15 +46,14 @@ class Texts:
 class Subject:
     """A model and its texts, and what several measures need of them."""
 
-    def __init__(self, checkpoint: Checkpoint, texts: Texts, ids: Ids) -> None:
-        self.checkpoint, self.texts, self.training_ids = checkpoint, texts, ids
+    def __init__(self, checkpoint: Checkpoint, texts: Texts, ids: Ids, peak_memory: int = 0) -> None:
+        """peak_memory: bytes that the process held at most while it trained."""
+        self.checkpoint, self.texts, self.training_ids, self.peak_memory = checkpoint, texts, ids, peak_memory
 
     @cached_property
     def evaluation(self) -> Any:
         """What the log's own evaluator says; unseen questions."""
         kind = self.texts.kind
-        if kind not in sources.GENERATORS:
-            raise RecipeError(f"the data `{kind}` has no evaluator; that measure is for {', '.join(sources.GENERATORS)}")
         more: dict[str, dict[str, Any]] = {
             "simple_dummy": {"complete": self._sampled},  # always the likeliest letter makes one word for ever
             "simple_dummy2": {"lines_per_action": LINES_PER_ACTION},
@@ -87,58 +87,60 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measure:
-    """A function of a subject to a figure, and the options that it takes."""
+    """A function of a subject to a figure, the options that it takes, and the data that it is for."""
 
     function: Callable[..., float]
     options: dict[str, type]
     required: frozenset[str]
-    unit: str
+    of: tuple[str, ...] | None  # generators, or "text" for one with a held-out part; None: all
 
 
 MEASURES: dict[str, Measure] = {}
+SEQUENCES = ("simple_sequence", "simple_sequence2")
 
 
-def measure(unit: str = "") -> Callable[[Callable[..., float]], Callable[..., float]]:
+def measure(of: tuple[str, ...] | None = None) -> Callable[[Callable[..., float]], Callable[..., float]]:
     def register(function: Callable[..., float]) -> Callable[..., float]:
         parameters = list(inspect.signature(function).parameters.values())[1:]
         required = frozenset(p.name for p in parameters if p.default is p.empty)
-        MEASURES[function.__name__] = Measure(function, {p.name: p.annotation for p in parameters}, required, unit)
+        MEASURES[function.__name__] = Measure(function, {p.name: p.annotation for p in parameters}, required, of)
         return function
 
     return register
 
 
-@measure("nats a token")
+@measure()
 def training_loss(subject: Subject, last: int = 50) -> float:
-    """Mean loss of the last steps."""
-    return float(subject.checkpoint.history.losses[-last:].mean())
+    """Mean loss of the last steps; NaN, which meets no check, if there were none."""
+    return _mean(subject.checkpoint.history.losses[-last:])
 
 
-@measure("nats a token")
+@measure()
 def training_loss_at(subject: Subject, step: int, steps: int = 10) -> float:
-    """Mean loss of the `steps` steps that end at a step of the model's life; of all there are if there are fewer."""
-    return float(subject.checkpoint.history.losses[max(0, step - steps) : step].mean())
+    """Mean loss of the `steps` steps that end at a step of the model's life; NaN if it was not trained that long."""
+    losses = subject.checkpoint.history.losses
+    return _mean(losses[max(0, step - steps) : step]) if step <= len(losses) else math.nan
 
 
-@measure("nats a token")
+@measure(("text",))
 def validation_loss(subject: Subject) -> float:
     """Loss on the whole held-out part."""
     return subject.held_out.nats
 
 
-@measure("bits a byte")
+@measure(("text",))
 def bits_per_byte(subject: Subject) -> float:
     """Loss on the whole held-out part."""
     return subject.held_out.bits_per_byte
 
 
-@measure("bits a byte")
+@measure(("text",))
 def five_gram(subject: Subject) -> float:
     """What a byte 5-gram with Witten-Bell smoothing reaches on the held-out part; no figure of the model."""
     return subject.texts.five_gram
 
 
-@measure("nats a token")
+@measure()
 def unigram_entropy(subject: Subject) -> float:
     """The entropy of the token frequencies: the loss of a model that knows nothing of order; no figure of the model."""
     counts = np.bincount(subject.training_ids)
@@ -146,50 +148,50 @@ def unigram_entropy(subject: Subject) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-@measure()
+@measure(("simple_dummy",))
 def rules(subject: Subject) -> float:
     """simple_dummy: share of the written words that obey the generator's rules."""
     return float(subject.evaluation.rate)
 
 
-@measure()
+@measure(("addition_dummy",))
 def well_formed(subject: Subject) -> float:
     """addition_dummy: share of the written lines that look like sums."""
     return float(subject.evaluation.well_formed_rate)
 
 
-@measure()
+@measure(("addition_dummy",))
 def sums(subject: Subject) -> float:
     """addition_dummy: share of right sums of pairs that are not in the training text."""
     return float(subject.evaluation.sum_rate)
 
 
-@measure()
+@measure(("simple_dummy2",))
 def actions(subject: Subject) -> float:
     """simple_dummy2: share of right answers to the action that does worst, of 100 questions each."""
     return float(subject.evaluation.minimum_rate)
 
 
-@measure()
+@measure(("simple_dummy2",))
 def actions_learnt(subject: Subject, rate: float = 0.7) -> float:
     """simple_dummy2: how many of the ten actions are answered right more often than `rate`."""
     return float(sum(score.rate > rate for score in subject.evaluation.actions))
 
 
-@measure()
+@measure(SEQUENCES)
 def samples(subject: Subject) -> float:
     """The sequences: share of the log's own prompts that are continued exactly."""
     answers = subject.evaluation.samples
     return float(sum(answer.correct for answer in answers) / len(answers))
 
 
-@measure()
+@measure(SEQUENCES)
 def other_prompts(subject: Subject) -> float:
     """The sequences: share of 100 other prompts that are continued exactly."""
     return float(subject.evaluation.extra_rate)
 
 
-@measure()
+@measure(SEQUENCES)
 def worst_cycle(subject: Subject) -> float:
     """The sequences: share of right characters in the cycle that does worst, such as the letters of simple_sequence."""
     return float(min(subject.evaluation.cycle_rates.values()))
@@ -204,12 +206,12 @@ def known_words(subject: Subject, prompt: str = "\n", number: int = 10, tokens: 
 
 @measure()
 def play_layout(subject: Subject, prompt: str = "BRUTUS:", number: int = 3, tokens: int = 200) -> float:
-    """Share of samples that name another speaker, a line of its own that ends with a colon."""
+    """Share of samples that name a speaker: a line of its own that ends with a colon."""
     made = subject.samples(prompt, number, tokens)
     return sum(re.search(r"^[A-Z][A-Za-z ]*:$", sample, re.M) is not None for sample in made) / number
 
 
-@measure("tokens")
+@measure()
 def unknown_tokens(subject: Subject, prompt: str, number: int = 3, tokens: int = 100) -> float:
     """How many <unk> samples hold."""
     return float(sum(sample.count("<unk>") for sample in subject.samples(prompt, number, tokens)))
@@ -235,38 +237,49 @@ def round_trip(subject: Subject) -> float:
     return float(all(tokenizer.decode(tokenizer.encode(document)) == document for document in documents))
 
 
-@measure("steps")
+@measure()
 def steps(subject: Subject) -> float:
     """Steps of the model's life."""
     return float(subject.checkpoint.history.num_steps)
 
 
-@measure("nats a token")
+@measure()
 def insertion_jump(subject: Subject) -> float:
-    """The largest rise of the loss when a layer or head was added: the first step after, less the mean of the 20 before."""
+    """The largest rise of the loss when a layer or head was added: the first step after, less the mean of the 20 before. NaN
+    if nothing was added."""
     losses = subject.checkpoint.history.losses
-    return max((float(losses[at] - losses[max(0, at - 20) : at].mean()) for at in _insertions(subject)), default=0.0)
+    return max((float(losses[at] - losses[max(0, at - 20) : at].mean()) for at in _insertions(subject)), default=math.nan)
 
 
-@measure("nats a token")
+@measure()
 def insertion_gain(subject: Subject) -> float:
-    """By how much the last insertion and the steps after it lowered the loss: the 20 steps before it, less the last 20."""
+    """By how much the last insertion and the steps after it lowered the loss: the 20 steps before it, less the last 20. NaN if
+    nothing was added."""
     losses, insertions = subject.checkpoint.history.losses, _insertions(subject)
-    return float(losses[max(0, insertions[-1] - 20) : insertions[-1]].mean() - losses[-20:].mean()) if insertions else 0.0
+    return _mean(losses[max(0, insertions[-1] - 20) : insertions[-1]]) - _mean(losses[-20:]) if insertions else math.nan
 
 
-@measure("nats a token")
+@measure()
 def loss_after_insertion(subject: Subject, steps: int) -> float:
-    """The loss so many steps after the last insertion, mean of the ten before; of the last ten if there are fewer."""
-    insertions = _insertions(subject)
-    return training_loss_at(subject, (insertions[-1] if insertions else 0) + steps)
+    """The worst loss so many steps after an insertion, mean of the ten steps before; NaN if nothing was added, or the training
+    ended sooner."""
+    found = [training_loss_at(subject, at + steps) for at in _insertions(subject)]
+    return float(np.max(found)) if found else math.nan  # NaN if one is
 
 
-@measure("MiB")
+@measure()
 def peak_memory(subject: Subject) -> float:
+    """MiB that the process held in memory at most while it trained."""
+    return subject.peak_memory / (1 << 20)
+
+
+def peak_bytes() -> int:
     """The most that this process has held in memory since it began."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _mean(losses: NDArray[np.float32]) -> float:
+    return float(losses.mean()) if len(losses) else math.nan
 
 
 def _insertions(subject: Subject) -> list[int]:

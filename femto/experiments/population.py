@@ -75,7 +75,8 @@ def _side_by_side(tasks: dict[str, Task], stop: Callable[[], bool], threads: int
             worker.start()
         running = len(workers)
         try:
-            for item in _until(happened):
+            while True:
+                item = happened.get()
                 if item is None:
                     running -= 1
                     if not running:
@@ -92,11 +93,6 @@ def _side_by_side(tasks: dict[str, Task], stop: Callable[[], bool], threads: int
                 worker.join()
     if failed is not None:
         raise failed
-
-
-def _until(happened: "queue.Queue[ModelEvent | BaseException | None]") -> Iterator[ModelEvent | BaseException | None]:
-    while True:
-        yield happened.get()
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from femto.experiments import recipe, results
+from femto.experiments import reading, results
 from femto.experiments.recipe import Recipe
-from femto.experiments.results import duration, shown
+from femto.experiments.results import duration, outcome, stuck
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -22,8 +22,8 @@ def table() -> str:
         "| | experiment | the log | loss | steps | time | replayed: loss | steps | femto | loss | steps | time | parameters |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for number in recipe.numbers():
-        found = recipe.load(number)
+    for number in reading.numbers():
+        found = reading.load(number)
         log = found.log
         cells = [number, found.title, log["verdict"], _number(log.get("loss")), _number(log.get("steps")), _time(log)]
         replay, ours = results.result(number, "reference"), results.result(number, "modern")
@@ -40,11 +40,11 @@ def table() -> str:
 def checks() -> str:
     """What every run of the modern preset had to show, and showed."""
     lines = ["| | what was asked, and what was measured |", "|---|---|"]
-    for number in recipe.numbers():
+    for number in reading.numbers():
         ours = results.result(number, "modern")
         if ours:
-            said = "; ".join(f"{_outcome(check)}{'' if check['passed'] else ' (**not met**)'}" for check in ours["checks"])
-            note = results.filled(recipe.load(number).plan("modern").note)
+            said = "; ".join(f"{outcome(check)}{'' if check['passed'] else ' (**not met**)'}" for check in ours["checks"])
+            note = results.filled(reading.load(number).plan("modern").note)
             lines.append(f"| {number} | {said}{'. ' + note if note else ''} |")
     return "\n".join(lines) + "\n"
 
@@ -52,27 +52,16 @@ def checks() -> str:
 def answers() -> str:
     """Every question that the log's author asked, and what measurements say."""
     parts = []
-    for number in recipe.numbers():
-        found = recipe.load(number)
+    for number in reading.numbers():
+        found = reading.load(number)
         if found.answer:
             parts.append(_answer(found))
     return "\n".join(parts)
 
 
-def stuck(result: dict[str, Any]) -> bool:
-    """Whether a run ended at the entropy of the frequencies of tokens: it has learnt how often each occurs, and no order."""
-    return abs(float(result["loss"]) - float(result["unigram_entropy"])) < 0.05
-
-
 def _answer(found: Recipe) -> str:
     question = found.log.get("question", found.log["goal"])
     return f"**#{found.name}, {found.title}.** *{question}*\n{results.filled(found.answer)}\n"
-
-
-def _outcome(check: dict[str, Any]) -> str:
-    name = check["figure"].split()[0]
-    of = f" ({check['of']})" if check["of"] else ""
-    return f"{check['figure']} {shown(name, check['value'])} {check['relation']} {shown(name, check['limit'])}{of}"
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """Recorded results of the log's experiments: what femto measured when it ran them, and on what."""
 
 import json
+import math
 import re
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,18 @@ def recorded() -> dict[str, dict[str, Any]]:
 def result(number: str, preset: str) -> dict[str, Any] | None:
     """The recorded verdict of a run, if there is one."""
     return recorded().get(f"{number}.{preset}")
+
+
+def stuck(result: dict[str, Any]) -> bool:
+    """Whether a run failed at the entropy of the frequencies of tokens: it has learnt how often each occurs, and no order."""
+    return not result["passed"] and abs(float(result["loss"]) - float(result["unigram_entropy"])) < 0.05
+
+
+def outcome(check: dict[str, Any]) -> str:
+    """A check as it ended: what was measured, and what was asked."""
+    name = check["figure"].split()[0]
+    of = f" ({check['of']})" if check["of"] else ""
+    return f"{check['figure']} {shown(name, check['value'])} {check['relation']} {shown(name, check['limit'])}{of}"
 
 
 def filled(text: str) -> str:
@@ -42,7 +55,9 @@ SHARES = ("rules", "well_formed", "sums", "actions", "samples", "other_prompts",
 
 
 def shown(name: str, value: Any) -> str:
-    """A figure for people: shares as percentages, losses with three decimals, counts as such."""
+    """A figure for people: shares as percentages, losses with three decimals, counts as such; a dash for none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "—"
     if not isinstance(value, int | float) or isinstance(value, bool):
         return str(value)
     if name.split()[0] in SHARES:

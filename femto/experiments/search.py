@@ -1,6 +1,7 @@
 """The log's `train.py` as a recipe: start several small models, let them grow in turns, keep the best (experiments 27, 38)."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from femto.config import PRESETS, updated
@@ -48,6 +49,8 @@ def recipe(
         "num_layers": size.num_layers,
         "num_heads": size.num_heads,
     }
-    settings = updated(replace(base.training, validation_split=0.0), training)
-    plan = Plan(tuple(stages), (), base.model | shape, settings, tokenizer or {"kind": "ascii"})
-    return Recipe("search", "the best of a population", "text", 0.0, {preset: plan}, {}, "", "")
+    plan = Plan(tuple(stages), (), base.model | shape, base.training, tokenizer or {"kind": "ascii"})
+    if preset == "modern":
+        plan = replace(plan, training=replace(base.training, decay_steps=plan.steps))
+    plan = replace(plan, training=updated(plan.training, training))
+    return Recipe("search", "the best of a population", "text", 0.0, {preset: plan}, {}, "", "", Path())

@@ -2,26 +2,20 @@
 
 import fnmatch
 import json
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
+
+import numpy as np
 
 from femto import files, kernels
 from femto._version import __version__
 from femto.errors import RecipeError
 from femto.experiments.engine import Run
 from femto.experiments.measures import MEASURES, Subject
-from femto.experiments.recipe import Check, Measured
+from femto.experiments.recipe import RELATIONS, Check, Measured
 from femto.metrics import finite
-
-COMPARE: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "at_most": ("≤", operator.le),
-    "at_least": ("≥", operator.ge),
-    "below": ("<", operator.lt),
-    "above": (">", operator.gt),
-}
 
 
 @dataclass(frozen=True)
@@ -43,11 +37,12 @@ class Verdict:
     name: str
     preset: str
     passed: bool
+    plan: str  # digest of what was done
     complete: bool  # whether all steps of the plan were trained; a budget may have ended it before
     checks: tuple[Checked, ...]
     steps: int  # of the model's life, the most of all models at the end
     planned_steps: int
-    seconds: float  # wall-clock time of text, tokenizer, training and saves; not of the checks
+    seconds: float  # wall-clock time of vocabulary, training and saves; not of reading the text, nor of the checks
     milliseconds_per_step: float  # median of the best model's
     loss: float  # training loss of the best model, mean of its last 50 steps, nats a token
     unigram_entropy: float  # what a model reaches that knows nothing of order, nats a token
@@ -71,10 +66,10 @@ def judge(run: Run) -> Verdict:
     if not run.finished:
         raise RecipeError(f"{run.folder}: the run is not finished")
     subject = cache(run.subject)
-    final = run.state.models or []
+    final = run.state.models
     figures: dict[str, float] = {}
     checks = judge_checks(run, run.plan.checks, subject, figures)
-    best = min(final, key=lambda name: (float(subject(name).checkpoint.history.losses[-50:].mean()), name))
+    best = min(final, key=lambda name: (run.loss(name), name))
     checkpoint = subject(best).checkpoint
     history = checkpoint.history
     steps = max(subject(name).checkpoint.history.num_steps for name in final)
@@ -85,7 +80,8 @@ def judge(run: Run) -> Verdict:
         name=run.recipe.name,
         preset=run.preset,
         passed=all(check.passed for check in checks),
-        complete=steps >= run.plan.steps,
+        plan=run.plan.digest,
+        complete=not run.state.cut,
         checks=tuple(checks),
         steps=steps,
         planned_steps=run.plan.steps,
@@ -98,7 +94,7 @@ def judge(run: Run) -> Verdict:
         models=len(final),
         data=run.state.data,
         seed=run.seed,
-        budget_minutes=run.budget_minutes,
+        budget_minutes=run.state.budget_minutes,
         figures=figures,
         femto=__version__,
         isa=kernels.isa(),
@@ -116,9 +112,16 @@ def save(verdict: Verdict, run: Run) -> None:
 
 
 def label(measured: Measured) -> str:
-    """The name of a figure: its measure, and the models if they are not those of the last stage."""
-    shown = [f"{value!r}" for value in measured.options.values()]
-    return measured.measure + (f" {', '.join(shown)}" if shown else "") + (f" of {measured.models}" if measured.models else "")
+    """The name of a figure: its measure, the measure's options, and the models if they are not those of the last stage."""
+    shown = "".join(f" {key}={value!r}" for key, value in measured.options.items())
+    return measured.measure + shown + (f" of {measured.models}" if measured.models else "")
+
+
+def asked(check: Check) -> str:
+    """A check in words."""
+    right = label(check.right) if isinstance(check.right, Measured) else f"{check.right:g}"
+    by = f" by {check.by:g}" if check.by else ""
+    return f"{'one: ' if check.any else ''}{label(check.left)} {RELATIONS[check.relation][0]} {right}{by}"
 
 
 def judge_checks(
@@ -131,24 +134,26 @@ def judge_checks(
     subject = subject or cache(run.subject)
     taken = {} if figures is None else figures
 
-    def value(measured: Measured, largest: bool) -> float:
-        names = run.state.models if measured.models is None else fnmatch.filter(run.state.made or [], measured.models)
+    def value(measured: Measured, largest: bool, symbol: str) -> float:
+        names = run.state.models if measured.models is None else fnmatch.filter(run.state.made, measured.models)
         if not names:
             raise RecipeError(f"recipe {run.recipe.name}: a check is about {measured.models}, but no model is called so")
         found = [MEASURES[measured.measure].function(subject(name), **measured.options) for name in names]
-        taken[label(measured)] = max(found) if largest else min(found)
-        return taken[label(measured)]
+        chosen = float(np.max(found) if largest else np.min(found))  # NaN if one is, which meets no check
+        name = label(measured)
+        taken[name if taken.get(name, chosen) == chosen else f"{name} {symbol}"] = chosen
+        return chosen
 
     outcomes = []
     for check in checks:
-        symbol, compare = COMPARE[check.relation]
-        # What is hardest to keep below is the largest; if one model is enough, the smallest.
-        largest = (check.relation in ("at_most", "below")) != check.any
-        left = value(check.left, largest)
+        symbol, compare = RELATIONS[check.relation]
+        # What is hardest to keep below is the largest, and what is hardest to be below of is the smallest.
+        below = check.relation in ("at_most", "below")
+        left = value(check.left, below != check.any, symbol)
         measured = check.right if isinstance(check.right, Measured) else None
-        limit = value(measured, not largest) if measured else check.right
+        limit = value(measured, not below, symbol) if measured else check.right
         assert isinstance(limit, float)
-        limit += check.by if check.relation in ("at_least", "above") else -check.by
+        limit += -check.by if below else check.by
         of = label(measured) if measured else None
         outcomes.append(Checked(label(check.left), left, symbol, limit, of, compare(left, limit)))
     return outcomes
