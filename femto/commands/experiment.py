@@ -114,6 +114,20 @@ def show(name: str, as_json: bool) -> None:
 
 
 @experiment.command()
+@json_option
+def measures(as_json: bool) -> None:
+    """What the checks of a recipe can ask for."""
+    from femto.experiments.measures import MEASURES
+
+    if as_json:
+        print_json({name: {"options": list(measure.options), "of": measure.of} for name, measure in MEASURES.items()})
+        return
+    for name, measure in MEASURES.items():
+        click.echo(f"{name} {' '.join(map('{}=…'.format, measure.options))}".rstrip())
+        click.echo(f"    {' '.join((measure.function.__doc__ or '').split())}")
+
+
+@experiment.command()
 @click.argument("name", metavar="NUMBER|FILE.toml")
 @click.option("--preset", type=click.Choice(["modern", "reference"]), help="[default: modern, if the recipe has it]")
 @click.option("--data", "path", type=click.Path(), help="Text, where none is generated. [default: what Python brings along]")

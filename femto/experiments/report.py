@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from femto.experiments import reading, results
+from femto.experiments.measures import MEASURES
 from femto.experiments.recipe import Recipe
 from femto.experiments.results import duration, outcome, stuck
 
@@ -12,7 +13,7 @@ PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 def updated(page: str) -> str:
     """A page with everything between `<!-- generated: NAME -->` and `<!-- end -->` made anew."""
-    parts = {"table": table, "answers": answers, "checks": checks}
+    parts = {"table": table, "answers": answers, "checks": checks, "measures": measures}
     return PART.sub(lambda match: match[1] + "\n" + parts[match[2]]() + "\n" + match[3], page)
 
 
@@ -46,6 +47,17 @@ def checks() -> str:
             said = "; ".join(f"{outcome(check)}{'' if check['passed'] else ' (**not met**)'}" for check in ours["checks"])
             note = results.filled(reading.load(number).plan("modern").note)
             lines.append(f"| {number} | {said}{'. ' + note if note else ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def measures() -> str:
+    """Every measure, its options and what it is."""
+    lines = ["| measure | of | is |", "|---|---|---|"]
+    for name, measure in MEASURES.items():
+        options = "".join(f", `{option}`" for option in measure.options)
+        of = "all" if measure.of is None else ", ".join(measure.of)
+        words = " ".join((measure.function.__doc__ or "").split())
+        lines.append(f"| `{name}`{options} | {of} | {words} |")
     return "\n".join(lines) + "\n"
 
 
