@@ -479,6 +479,9 @@ def test_list_and_show_tell_the_log_beside_ours():
     assert document["plans"]["modern"]["model"]["embedding_degree"] == 144
     assert femto("experiment", "show", "44").stderr == "Error: there is no experiment 44; the log has 1 to 43\n"
     assert femto("experiment", "show", "none.toml").exit_code == 1
+    told = femto("experiment", "measures").stdout
+    assert all(f"\n{name}" in f"\n{told}" for name in measures.MEASURES)
+    assert set(json.loads(femto("experiment", "measures", "--json").stdout)) == measures.MEASURES.keys()
 
 
 def test_recorded_figures_fill_the_answers(monkeypatch):

@@ -62,6 +62,8 @@ def shown(name: str, value: Any) -> str:
         return str(value)
     if name.split()[0] in SHARES:
         return f"{value:.1%}"
+    if name == "milliseconds_per_step":
+        return f"{value:,.0f}"
     if name == "seconds":
         return duration(value)
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.3f}"
