@@ -56,3 +56,13 @@ def finite(document: Any) -> Any:
     if isinstance(document, list | tuple):
         return [finite(value) for value in document]
     return None if isinstance(document, float) and not math.isfinite(document) else document
+
+
+def duration(seconds: float) -> str:
+    """48 s, 3 min 05 s, 2 h 07 min."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -10,14 +10,15 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from femto import checkpoint, experiments, kernels
+from femto import checkpoint, commands, experiments, kernels
 from femto.commands import main
 from femto.errors import DataError, FemtoError, RecipeError
-from femto.experiments import measures, population, reading, report, results, sources, verdict
+from femto.experiments import measures, ngram, population, reading, report, results, search, sources, verdict
 from femto.experiments.engine import Run, StageStarted
 from femto.experiments.population import ModelEvent
 from femto.experiments.recipe import RELATIONS, Measured
 from femto.experiments.sources import Source
+from femto.training import evaluate
 
 RECIPE = """
 title = "small"
@@ -494,6 +495,7 @@ def test_recorded_figures_fill_the_answers(monkeypatch):
 
 
 def test_search_grows_and_keeps_the_best(tmp_path):
+    assert set(commands.search.SIZES) == search.SIZES.keys()
     text = tmp_path / "dataset.txt"
     text.write_text(sources.load("simple_sequence").text)
     folder = tmp_path / "search"
@@ -513,6 +515,34 @@ def test_search_grows_and_keeps_the_best(tmp_path):
     assert again.exit_code == 0 and f"{name}.dat: 6 layers, 290 steps, loss" in again.stdout
     other = femto(*arguments, "--seed", 1)
     assert other.exit_code == 1 and "another seed" in other.stderr
+
+
+def test_a_text_is_held_out_from_tokenizer_training_and_bar_alike(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat; " * 900 + "ZZ the dog sat on the log; " * 85)  # Z in the last tenth only
+    document = RECIPE.replace("simple_sequence", "prose").replace('"training_loss"', '"five_gram"')
+    document = document.replace("at_most = 9.0", 'above = { measure = "bits_per_byte" }').replace("steps = 6", "steps = 260")
+    source = sources.load("prose", text)
+    run = Run(reading.load(written(tmp_path, document)), "modern", tmp_path / "run", source)
+    all_of(run)
+    first, last = (b"".join(part.documents) for part in source.split(0.1))
+    assert b"Z" not in first and b"ZZ" in last and first + last == text.read_bytes()
+    subject = run.subject(run.state.models[0])
+    assert b"Z" not in b"".join(subject.checkpoint.tokenizer.tokens)
+    sessions = [entry for entry in subject.checkpoint.history.entries if entry["kind"] == "session"]
+    assert {session["dataset"]["bytes"] for session in sessions} == {len(first)}
+    ids = subject.checkpoint.tokenizer.encode(last)
+    loss = evaluate(subject.checkpoint.model, ids, subject.checkpoint.tokenizer.token_lengths())
+    figures = verdict.judge(run).figures
+    assert (figures["bits_per_byte"], figures["five_gram"]) == pytest.approx(
+        (loss.bits_per_byte, ngram.bits_per_byte(first, last))
+    )
+    metrics = [json.loads(line) for line in (run.folder / "model1.jsonl").read_text().splitlines()]
+    validations = [line for line in metrics if line["event"] == "validation"]
+    assert [line["step"] for line in validations] == [250, 260] and validations[0]["tokens"] == len(ids) - 1
+    assert subject.peak_memory > 10 << 20  # of the training, whoever judges
+    with run.locked():
+        assert run.subject(run.state.models[0]).peak_memory == subject.peak_memory
 
 
 def test_the_library_runs_a_recipe(tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from femto.commands import main
+from femto.commands.initialize import PRESETS
 from femto.commands.options import json_option, print_json, threads_option
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def experiment() -> None:
 def list_(as_json: bool) -> None:
     """Number, title, the log's verdict and ours."""
     from femto.experiments import reading, results
+    from femto.metrics import duration
 
     rows = []
     for number in reading.numbers():
@@ -50,7 +52,7 @@ def list_(as_json: bool) -> None:
         return
     click.echo(f"{'':>3} {'the log':8} {'femto':8} {'in':>12}  title")
     for row in rows:
-        took = "" if row["seconds"] is None else results.duration(row["seconds"])
+        took = "" if row["seconds"] is None else duration(row["seconds"])
         click.echo(f"{row['number']:>3} {row['log']:8} {row['ours'] or '':8} {took:>12}  {row['title']}")
 
 
@@ -129,7 +131,7 @@ def measures(as_json: bool) -> None:
 
 @experiment.command()
 @click.argument("name", metavar="NUMBER|FILE.toml")
-@click.option("--preset", type=click.Choice(["modern", "reference"]), help="[default: modern, if the recipe has it]")
+@click.option("--preset", type=click.Choice(PRESETS), help="[default: modern, if the recipe has it]")
 @click.option("--data", "path", type=click.Path(), help="Text, where none is generated. [default: what Python brings along]")
 @click.option("--budget", type=click.FloatRange(0, min_open=True), help="Minutes of training. [default: all steps]")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**40), help="Of data, starts and batches.")
@@ -160,7 +162,8 @@ def run(
     """
     from femto.commands.progress import StopRequest
     from femto.experiments import reading, sources, verdict
-    from femto.experiments.engine import Run, folder_of, is_done
+    from femto.experiments.engine import Run
+    from femto.experiments.state import folder_of, is_done
 
     recipe = reading.load(name)
     preset = preset or next(iter(recipe.plans))
@@ -228,7 +231,7 @@ def _print(recipe: "Recipe", result: dict[str, Any], made: "Run") -> None:
 
 def _log_line(recipe: "Recipe") -> str:
     """What the log tells of an experiment, on a line."""
-    from femto.experiments.results import duration
+    from femto.metrics import duration
 
     log = recipe.log
     parts = []
@@ -249,7 +252,8 @@ def _log_line(recipe: "Recipe") -> str:
 
 def _result_lines(result: dict[str, Any]) -> list[str]:
     """A verdict for people."""
-    from femto.experiments.results import duration, outcome, stuck
+    from femto.experiments.results import outcome, stuck
+    from femto.metrics import duration
 
     steps = f"{result['steps']:,} steps" if result["complete"] else f"{result['steps']:,} of {result['planned_steps']:,} steps"
     lines = [

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from femto.metrics import duration
 from femto.session import Event, Validation
 from femto.tokenizers import Drop, Merge
 from femto.tokenizers.bpe_training import expected_merges
@@ -77,7 +78,7 @@ class Progress:
         edge = self.done in (1, self.total)
         if edge or self.done % PLAIN_EVERY == 0 or now - self.last_line > PLAIN_SECONDS:
             self.last_line = now
-            left = _duration((self.total - self.done) * each)
+            left = duration((self.total - self.done) * each)
             self.say(f"{prefix}step {step.step}  loss {loss:.4f}  {speed:,.0f} tokens/s  {left} left")
 
 
@@ -142,9 +143,3 @@ class StopRequest:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

@@ -6,19 +6,17 @@ from typing import Any
 import click
 
 from femto.commands import main
+from femto.commands.initialize import PRESETS, TOKENIZERS
 from femto.commands.options import dataset_option, json_option, print_json, threads_option
 
 SIZES = ("tiny", "small", "medium", "big")
-TOKENIZERS = ("ascii", "byte", "char", "bpe")
 
 
 @main.command()
 @click.option("--size", default="small", show_default=True, type=click.Choice(SIZES), help="Of the models and of the population.")
 @dataset_option
 @click.option("--folder", default="search", show_default=True, type=click.Path(), help="Of checkpoints and metrics.")
-@click.option(
-    "--preset", default="modern", show_default=True, type=click.Choice(["modern", "reference"]), help="Default choices."
-)
+@click.option("--preset", default="modern", show_default=True, type=click.Choice(PRESETS), help="Default choices.")
 @click.option("--tokenizer", default="ascii", show_default=True, type=click.Choice(TOKENIZERS), help="Kind.")
 @click.option("--vocab-size", type=click.IntRange(2), help="Tokens that bpe learns. [default: 768]")
 @click.option("--num-tokens", default=80, show_default=True, type=click.IntRange(1), help="Context in tokens (T).")

@@ -9,14 +9,13 @@ import fnmatch
 import json
 import math
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from femto import checkpoint as checkpoints
 from femto import data, files, growth, kernels, tokenizers
@@ -29,12 +28,13 @@ from femto.experiments.population import ModelEvent, Task
 from femto.experiments.population import train as train_all
 from femto.experiments.recipe import Init, InitWith, InsertHead, InsertLayer, Keep, Recipe, Stage, Train
 from femto.experiments.sources import GENERATORS, Source
+from femto.experiments.state import STATE, State, folder_of, read_state
+from femto.history import History
 from femto.metrics import Metrics
 from femto.session import Event, Saved, Session
 from femto.tokenizers import BpeTokenizer, Tokenizer
+from femto.training import Step
 
-STATE = "run.json"
-FILE = re.compile(r"[A-Za-z0-9_-]+")
 SEEDS = 1_000_000  # that one run has for its models
 
 
@@ -46,53 +46,6 @@ class StageStarted:
     count: int
     text: str
     steps: int  # to train in it, of all models together; 0 if it trains nothing
-
-
-@dataclass
-class State:
-    """What `run.json` holds: what was asked, and how far it is."""
-
-    recipe: str  # digest of its plan
-    preset: str
-    seed: int
-    data: dict[str, Any]  # name, bytes, sha256
-    stage: int = 0  # stages that are done
-    models: list[str] = field(default_factory=list)  # those that the next stage works on
-    made: list[str] = field(default_factory=list)  # all that there are files of
-    entry: dict[str, int] = field(default_factory=dict)  # steps that each of them had when the current stage began
-    seconds: float = 0.0  # wall-clock time of all that was done
-    threads: int = 0  # of the kernels, when it was last trained
-    peak_memory: int = 0  # bytes that a process that trained held at most
-    cut: list[int] = field(default_factory=list)  # stages that a budget ended early
-    budget_minutes: float | None = None  # that did so
-
-    def __post_init__(self) -> None:
-        names = [*self.models, *self.made, *self.entry]
-        numbers = [self.stage, *self.cut, *self.entry.values()]
-        if not all(type(number) is int and number >= 0 for number in numbers) or not all(map(FILE.fullmatch, names)):
-            raise ValueError("not the state of a run")
-
-
-def read_state(folder: Path) -> State | None:
-    """The state that a folder holds; None if there is no folder, or nothing in it. Raises RecipeError if it is no run's."""
-    path = folder / STATE
-    try:
-        return State(**json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        if folder.is_dir() and any(not name.startswith(".") for name in os.listdir(folder)):
-            raise RecipeError(f"{folder}: holds other things than a run; choose another --folder") from None
-        return None
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}; choose another --folder") from error
-
-
-def is_done(recipe: Recipe, preset: str, folder: Path, cut: bool = False) -> bool:
-    """Whether a folder holds a finished run of a recipe, on whatever text and seed: others may start from its models.
-
-    cut: also one that a budget ended early.
-    """
-    found, plan = read_state(folder), recipe.plan(preset)
-    return found is not None and found.recipe == plan.digest and found.stage == len(plan.stages) and (cut or not found.cut)
 
 
 class Run:
@@ -176,7 +129,7 @@ class Run:
             for name in [*made, "tokenizer.json", "verdict.json", STATE]:
                 (self.folder / name).unlink(missing_ok=True)
         self.state, self.anew = self._fresh(), False
-        self._save_state()
+        self.state.save(self.folder)
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[StageStarted | ModelEvent, None, None]:
         """All stages that are left. When `stop` says so, or the generator is closed, models are saved and a later run goes on."""
@@ -189,9 +142,9 @@ class Run:
             """Time and memory so far, for the case that this process is killed."""
             self.state.seconds = before + time.monotonic() - started
             self.state.peak_memory = max(self.state.peak_memory, peak_bytes())
-            self._save_state()
+            self.state.save(self.folder)
 
-        self._save_state()
+        self.state.save(self.folder)
         try:
             tokenizer = self._tokenizer()
             dataset = data.from_documents(self.source.name, self.texts.training.documents, tokenizer)
@@ -223,13 +176,7 @@ class Run:
     def subject(self, model: str) -> Subject:
         """A model for the measures."""
         loaded = checkpoints.load(self.path(model), optimizer=False)
-        ids = data.from_documents("", self.texts.training.documents, loaded.tokenizer).ids
-        return Subject(loaded, self.texts, ids, self.state.peak_memory)
-
-    def loss(self, model: str, last: int = 50) -> float:
-        """Mean training loss of a model's last steps; infinite if it has none."""
-        losses = checkpoints.load(self.path(model), optimizer=False).history.losses[-last:]
-        return float(losses.mean()) if len(losses) else math.inf
+        return Subject(loaded, self.texts, self.state.peak_memory)
 
     def _tokenizer(self) -> Tokenizer:
         options = self.plan.tokenizer
@@ -247,13 +194,6 @@ class Run:
         tokenizers.save(made, path)
         return made
 
-    def _save_state(self) -> None:
-        content = json.dumps(asdict(self.state), indent=1, ensure_ascii=False).encode() + b"\n"
-        try:
-            files.write_atomically(self.folder / STATE, [content])
-        except OSError as error:
-            raise RecipeError(f"{self.folder / STATE}: cannot write: {error.strerror}") from error
-
     def _seed(self, position: int) -> int:
         """Of a model made in the current stage; no two of a run, nor of runs with different seeds, are the same."""
         return SEEDS * self.seed + 1000 * self.state.stage + position
@@ -262,7 +202,8 @@ class Run:
         """A stage that makes new models from nothing or from others, or chooses among them."""
         models = self.state.models
         if isinstance(stage, Keep):
-            self.state.models = sorted(models, key=lambda name: (self.loss(name, last=10), name))[: stage.best]
+            losses = {name: recent_loss(checkpoints.load(self.path(name), optimizer=False).history, 10) for name in models}
+            self.state.models = sorted(models, key=lambda name: (losses[name], name))[: stage.best]
             return
         made: dict[str, Checkpoint] = {}
         if isinstance(stage, Init):
@@ -308,18 +249,20 @@ class Run:
             raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: no model is called {stage.models}")
         reached = {name: checkpoints.load(self.path(name), optimizer=False).history.num_steps for name in chosen}
         if not self.state.entry:
-            self.state.entry = reached
-            self._save_state()
+            self.state.entry = dict(reached)
+            self.state.save(self.folder)
         entry = self.state.entry
         seconds = self._seconds(stage, len(chosen))
         left = sum(entry[name] + stage.steps - reached[name] for name in chosen)
         yield StageStarted(self.state.stage + 1, len(self.plan.stages), describe(stage, len(chosen)), left)
         tasks: dict[str, Task] = {name: self._task(name, entry[name], stage, dataset, held_out, seconds) for name in chosen}
         with closing(train_all(tasks, stop, self.side_by_side)) as events:
-            yield from events
+            for event in events:
+                if isinstance(event.event, Step):
+                    reached[event.model] = event.event.step
+                yield event
         if stop():
             return
-        reached = {name: checkpoints.load(self.path(name), optimizer=False).history.num_steps for name in chosen}
         if any(reached[name] < entry[name] + stage.steps for name in chosen):
             self.state.cut.append(self.state.stage)
         if stage.snapshot is None:
@@ -390,9 +333,9 @@ def _metrics_file(path: Path, steps: int) -> IO[bytes]:
     return open(path, "ab", buffering=0)
 
 
-def folder_of(experiment: str, preset: str, root: Path = Path("experiments")) -> Path:
-    """Where an experiment runs; one that others start from is looked for beside them."""
-    return root / f"{experiment}-{preset}"
+def recent_loss(history: History, last: int) -> float:
+    """Mean training loss of the last steps; infinite if there are none, so that such a model is never the best."""
+    return float(history.losses[-last:].mean()) if history.num_steps else math.inf
 
 
 def describe(stage: Stage, models: int = 1) -> str:

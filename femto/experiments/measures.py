@@ -46,9 +46,13 @@ class Texts:
 class Subject:
     """A model and its texts, and what several measures need of them."""
 
-    def __init__(self, checkpoint: Checkpoint, texts: Texts, ids: Ids, peak_memory: int = 0) -> None:
+    def __init__(self, checkpoint: Checkpoint, texts: Texts, peak_memory: int = 0) -> None:
         """peak_memory: bytes that the process held at most while it trained."""
-        self.checkpoint, self.texts, self.training_ids, self.peak_memory = checkpoint, texts, ids, peak_memory
+        self.checkpoint, self.texts, self.peak_memory = checkpoint, texts, peak_memory
+
+    @cached_property
+    def training_ids(self) -> Ids:
+        return data.from_documents("", self.texts.training.documents, self.checkpoint.tokenizer).ids
 
     @cached_property
     def evaluation(self) -> Any:

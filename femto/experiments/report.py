@@ -6,7 +6,8 @@ from typing import Any
 from femto.experiments import reading, results
 from femto.experiments.measures import MEASURES
 from femto.experiments.recipe import Recipe
-from femto.experiments.results import duration, outcome, stuck
+from femto.experiments.results import outcome, stuck
+from femto.metrics import duration
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 

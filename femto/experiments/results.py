@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from femto.metrics import duration
+
 PATH = Path(__file__).parent / "results.json"
 PLACEHOLDER = re.compile(r"\{(\d+)\.(modern|reference)\.([^{}]+)\}")
 
@@ -67,13 +69,3 @@ def shown(name: str, value: Any) -> str:
     if name == "seconds":
         return duration(value)
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """48 s, 3 min 05 s, 2 h 07 min."""
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7200:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -12,7 +12,7 @@ import numpy as np
 from femto import files, kernels
 from femto._version import __version__
 from femto.errors import RecipeError
-from femto.experiments.engine import Run
+from femto.experiments.engine import Run, recent_loss
 from femto.experiments.measures import MEASURES, Subject
 from femto.experiments.recipe import RELATIONS, Check, Measured
 from femto.metrics import finite
@@ -49,7 +49,7 @@ class Verdict:
     num_parameters: int  # of the best model
     shape: dict[str, Any]  # its ModelConfig
     models: int  # at the end
-    data: dict[str, Any]  # name, bytes, sha256
+    data: dict[str, Any]  # kind, held_out, name, bytes, sha256
     seed: int
     budget_minutes: float | None
     figures: dict[str, float]  # all that was measured, by name
@@ -69,7 +69,7 @@ def judge(run: Run) -> Verdict:
     final = run.state.models
     figures: dict[str, float] = {}
     checks = judge_checks(run, run.plan.checks, subject, figures)
-    best = min(final, key=lambda name: (run.loss(name), name))
+    best = min(final, key=lambda name: (recent_loss(subject(name).checkpoint.history, 50), name))
     checkpoint = subject(best).checkpoint
     history = checkpoint.history
     steps = max(subject(name).checkpoint.history.num_steps for name in final)
