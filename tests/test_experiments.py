@@ -451,15 +451,17 @@ def test_parents_are_found_through_parents_and_circles_are_refused(tmp_path, mon
     assert "that experiment makes model1-early, model2-early" in femto("experiment", "run", "bad.toml").stderr
 
 
-def test_metrics_have_every_step_once_although_a_run_was_killed(tmp_path):
-    run = small_run(tmp_path, "killed")
+@pytest.mark.parametrize("events_before", [4, 9])  # in the middle of a model's training, and when it had all its steps
+def test_metrics_have_every_step_once_although_a_run_was_killed(tmp_path, events_before):
+    run = small_run(tmp_path, "killed", side_by_side=False)
     with run.locked(), closing(run.run()) as events:
         for number, _ in enumerate(events):
-            if number == 5:
+            if number == events_before:
                 break
     path = run.folder / "model1.jsonl"
     whole = path.read_bytes()
     reached = checkpoint.load(run.path("model1")).history.num_steps
+    assert reached == min(6, events_before - 1)
     path.write_bytes(whole + f'{{"event": "step", "step": {reached + 1}}}\n{{"event": "st'.encode())  # what a kill leaves
     again = small_run(tmp_path, "killed")
     all_of(again)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from femto import checkpoint as checkpoints
 from femto import data, files, growth, kernels, tokenizers
@@ -278,6 +277,7 @@ class Run:
         def task(stop: Callable[[], bool]) -> Generator[Event, None, None]:
             loaded = checkpoints.load(self.path(name))
             history = loaded.history
+            _drop_unsaved(self.folder / f"{name}.jsonl", history.num_steps)
             left = entry + stage.steps - history.num_steps
             if left <= 0:
                 return
@@ -288,7 +288,7 @@ class Run:
 
             if history.num_steps > entry and ended():
                 return
-            with _metrics_file(self.folder / f"{name}.jsonl", history.num_steps) as file:
+            with open(self.folder / f"{name}.jsonl", "ab", buffering=0) as file:
                 metrics = Metrics(file, f"{name}.jsonl")
                 session = Session(loaded, dataset, str(self.path(name)), held_out=held_out)
                 with closing(session.run(left, ended)) as events:
@@ -323,14 +323,13 @@ class Run:
         return work
 
 
-def _metrics_file(path: Path, steps: int) -> IO[bytes]:
-    """The file to append metrics to, without those of steps that a killed process did not save."""
+def _drop_unsaved(path: Path, steps: int) -> None:
+    """Drop from a metrics file what a killed process wrote of steps that it did not save, and a line that it did not end."""
     if path.exists():
         lines = path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= steps]
         if len(kept) < len(lines):
             files.write_atomically(path, kept)
-    return open(path, "ab", buffering=0)
 
 
 def recent_loss(history: History, last: int) -> float:
