@@ -42,7 +42,7 @@ def write(path: str | os.PathLike[str], sections: Mapping[str, Bytes], optional:
     try:
         write_atomically(path, chunks)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot write the model: {error.strerror}; nothing was changed") from error
+        raise CheckpointError(f"{path}: cannot write the model: {error.strerror}") from error
 
 
 class Reader:

@@ -3,9 +3,11 @@
 import errno
 import os
 import secrets
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 try:
     import fcntl
@@ -16,25 +18,75 @@ except ImportError:  # a system without it has no locks
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> None:
     """Write chunks to a temporary file beside `path`, flush it to the disk, and rename it onto `path`.
 
-    A symbolic link is followed, so that it stays one; an existing file's permissions are kept. Raises OSError, and then the
-    old file is untouched and the temporary one is gone.
+    A symbolic link is followed, so that it stays one; an existing file's permissions are kept. What killed processes left of
+    earlier writes to `path` is removed. Raises OSError, whose `strerror` says what became of the file: the old one is untouched
+    and the temporary one gone, or, when only the folder could not be synced, the new one is there.
     """
     target = Path(os.path.realpath(path))
-    check_writable(path)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        check_writable(path)
+        _remove_abandoned(target)
+        _replace(target, chunks)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; nothing was changed", os.fspath(path)) from error
+    try:
+        _sync_folder(target.parent)
+    except OSError as error:
+        message = f"the new file is in its place, but its folder could not be synced to the disk: {error.strerror}"
+        raise OSError(error.errno, message, os.fspath(path)) from error
+
+
+def _replace(target: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    temporary, file = _temporary(target)
+    try:
+        with file:
             if target.exists():
                 os.chmod(temporary, target.stat().st_mode & 0o7777)
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            os.replace(temporary, target)  # while it is locked, so that nobody takes it for abandoned
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+
+
+def _temporary(target: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside `target`, locked as long as it is open."""
+    while True:
+        temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
+        file = open(temporary, "xb")  # noqa: SIM115 (the caller closes it)
+        if fcntl is None:
+            return temporary, file
+        with suppress(OSError):  # a file system without locks; nobody removes it there either
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if temporary.exists():
+            return temporary, file
+        file.close()  # another process took it for abandoned before it was locked
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove temporary files of writes to `target` whose process has died: those that nobody has locked."""
+    if fcntl is None or not target.parent.is_dir():
+        return
+    for name in os.listdir(target.parent):
+        if name.startswith(_prefix(target)) and name.endswith(".tmp"):
+            with suppress(OSError), open(target.with_name(name), "rb+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                target.with_name(name).unlink(missing_ok=True)
+
+
+def _prefix(target: Path) -> str:
+    """What the names of its temporary files begin with: hidden, its own, and short even when its name is not."""
+    return f".femto-{zlib.crc32(os.fsencode(target.name)):08x}-"
+
+
+def copy(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Copy a file as `write_atomically` writes one."""
+    with open(source, "rb") as file:
+        write_atomically(path, iter(lambda: file.read(1 << 20), b""))
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -55,17 +107,19 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     """Keep other processes from changing a file while it is read, changed and written.
 
     The lock is on a file beside it, `.NAME.lock`, which holds the number of the process, and ends with the process, however that
-    ends. Raises BlockingIOError, which names that process, if another one has it. Where no lock can be had (a folder
-    that cannot be written, a file system without locks), there is none.
+    ends. What killed processes left of writes to `path` is removed. Raises BlockingIOError, which names that process, if another
+    one has it. Where no lock can be had (a folder that cannot be written, a file system without locks), there is none.
     """
     target = Path(os.path.realpath(path))
     lock = target.with_name(f".{target.name}.lock")
     descriptor = None if fcntl is None else _acquire(lock, path)
     try:
+        _remove_abandoned(target)
         yield
     finally:
         if descriptor is not None:
-            lock.unlink(missing_ok=True)
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
             os.close(descriptor)
 
 
@@ -95,14 +149,15 @@ def _acquire(lock: Path, path: str | os.PathLike[str]) -> int | None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be synced."""
+    """Make a rename in it durable, where the system lets a folder be synced. Raises OSError."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
         return
     try:
         os.fsync(descriptor)
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # file systems that cannot
+            raise
     finally:
         os.close(descriptor)

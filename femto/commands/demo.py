@@ -41,6 +41,7 @@ def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
     text = simple_dummy2.generate(seed)
     tokenizer = tokenizers.build("ascii", None)
     checkpoint.check_target(model)
+    click.get_current_context().with_resource(checkpoint.locked(model))  # until the command ends
     if os.path.exists(model) and checkpoint.load(model, optimizer=False).history.entries[0].get("preset") != "demo":
         raise CheckpointError(f"{model} exists and is no earlier demo; choose another --model")
     preset = config.PRESETS["modern"]

@@ -9,7 +9,6 @@ import fnmatch
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -268,7 +267,7 @@ class Run:
             return
         for name in chosen:
             copy = f"{name}-{stage.snapshot}"
-            shutil.copyfile(self.path(name), self.path(copy))
+            files.copy(self.path(name), self.path(copy))
             self.state.made = sorted({*self.state.made, copy})
 
     def _task(

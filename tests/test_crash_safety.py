@@ -1,0 +1,25 @@
+"""Disks that fail, processes that are killed, power that is lost: a short run of what `python -m tests.crash` does at length."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="faults are injected with a preloaded library")
+@pytest.mark.parametrize(
+    ("arguments", "at_least"),
+    [
+        (["faults", "--scenario", "train", "--every", "5"], 50),
+        (["faults", "--scenario", "init", "--every", "5"], 10),
+        (["faults", "--scenario", "insert-layer", "--every", "9"], 9),
+        (["faults", "--scenario", "train-bpe", "--every", "3"], 10),
+        (["faults", "--scenario", "experiment", "--every", "77"], 10),
+        (["kills", "--count", "25"], 25),
+    ],
+    ids=lambda value: value if isinstance(value, int) else " ".join(value[:3]),
+)
+def test_nothing_is_lost_broken_or_left_behind(arguments, at_least):
+    done = subprocess.run([sys.executable, "-m", "tests.crash", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert max(int(word) for word in done.stdout.split() if word.isdigit()) >= at_least
