@@ -1,21 +1,27 @@
 """Memory of a model: aligned float32 buffers, and the layout of all parameters in one of them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from femto import memory
 from femto.config import ModelConfig
 
 Floats = NDArray[np.float32]
 
 ALIGNMENT = 16  # floats, 64 bytes: every tensor of the flat buffer starts on a cache line
+LARGE = 1 << 28  # bytes from which on it is asked first whether they are there
 
 
 def aligned(*shape: int) -> Floats:
-    """A zeroed float32 array whose first byte lies on a multiple of 64."""
-    count = int(np.prod(shape, dtype=np.int64))
+    """A zeroed float32 array whose first byte lies on a multiple of 64. Raises ResourceError if there is no memory for it."""
+    count = math.prod(shape)
+    if 4 * count >= LARGE:
+        what = f"a buffer of {' x '.join(map(str, shape))}"
+        memory.require({"float32": 4 * count}, what, "choose a smaller model or batch")
     raw = np.zeros(count + ALIGNMENT, np.float32)
     start = -(raw.ctypes.data // 4) % ALIGNMENT
     return raw[start : start + count].reshape(shape)

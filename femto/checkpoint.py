@@ -20,7 +20,7 @@ from femto.buffers import layout_size
 from femto.config import ModelConfig, TrainConfig
 from femto.errors import CheckpointError, ConfigError, TokenizerError
 from femto.files import check_writable
-from femto.history import History
+from femto.history import KEPT_STEPS, History
 from femto.model import Model, sha256
 from femto.optimizer import AdamW
 from femto.tokenizers import Tokenizer
@@ -168,14 +168,16 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
         raise CheckpointError(f"{path}: the list of tensors does not fit the model's shape")
     _read_floats(reader, "parameters", model.parameters)
 
-    history = History.restored(_entries(parse("history"), path), floats("losses"), floats("milliseconds"))
-    steps = 0
-    for session in history.sessions():
-        if session["first_step"] != steps:
-            raise CheckpointError(f"{path}: the history's steps do not add up")
-        steps += session["steps"]
-    if not len(history.milliseconds) == history.num_steps == steps:
+    entries, steps = _entries(parse("history"), path), 0
+    for entry in entries:
+        if entry["kind"] == "session":
+            if entry["first_step"] != steps:
+                raise CheckpointError(f"{path}: the history's steps do not add up")
+            steps += entry["steps"]
+    losses, milliseconds = floats("losses"), floats("milliseconds")
+    if not len(losses) == len(milliseconds) == min(steps, KEPT_STEPS):
         raise CheckpointError(f"{path}: the history's steps do not add up")
+    history = History.restored(entries, losses, milliseconds, steps)
 
     step = training_section["optimizer_step"]
     if (step is None) != ("optimizer" not in reader) or (step is not None and (type(step) is not int or not 0 <= step < 2**32)):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from femto import random_numbers
+from femto import memory, random_numbers
 from femto.errors import DataError
 from femto.tokenizers import Tokenizer
 
@@ -39,6 +39,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
             raise DataError("-: standard input is closed")
         return sys.stdin.buffer.read()
     try:
+        size = os.stat(path).st_size
+        memory.require({"its bytes": size, "its tokens": size}, f"{path}: a data set of this size", "take a part of it")
         return Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot read the data set: {error.strerror}") from error

@@ -28,5 +28,9 @@ class TrainingError(FemtoError):
     """Training cannot go on: a loss or gradient is not finite."""
 
 
+class ResourceError(FemtoError):
+    """Something needs more memory than this process can have."""
+
+
 class RecipeError(FemtoError):
     """A recipe of an experiment, or the folder of its run, is not valid."""

@@ -150,7 +150,8 @@ def _grown(
     **details: int,
 ) -> Checkpoint:
     """The checkpoint with a larger model: every old tensor is the first block of the tensor that has its new name."""
-    history = History.restored(list(checkpoint.history.entries), checkpoint.history.losses, checkpoint.history.milliseconds)
+    old_history = checkpoint.history
+    history = History.restored(list(old_history.entries), old_history.losses, old_history.milliseconds, old_history.num_steps)
     history.add(kind, **details)
     grown = Checkpoint(model, checkpoint.tokenizer, checkpoint.training, history)
     old = checkpoint.model.layout

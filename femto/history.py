@@ -1,11 +1,14 @@
 """What happened to a model: its creation, its training sessions with every step, and what was done to it between them."""
 
+import math
 import secrets
 import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+KEPT_STEPS = 1 << 22  # whose losses and times are kept, 32 MiB; of a longer life the last
 
 
 class History:
@@ -20,22 +23,38 @@ class History:
         self.entries = entries or []
         self._losses = np.empty(0, np.float32)
         self._milliseconds = np.empty(0, np.float32)
+        self._filled = 0  # of both
         self.num_steps = 0
 
     @property
     def losses(self) -> NDArray[np.float32]:
-        """Training loss of every step in nats a token, (num_steps,)."""
-        return self._losses[: self.num_steps]
+        """Training loss of every step in nats a token, (num_steps,), or of the last KEPT_STEPS. Not finite where a step was
+        skipped because of its loss."""
+        return self._losses[max(0, self._filled - KEPT_STEPS) : self._filled]
 
     @property
     def milliseconds(self) -> NDArray[np.float32]:
-        """Wall-clock time of every step, (num_steps,)."""
-        return self._milliseconds[: self.num_steps]
+        """Wall-clock time of every step, as many as there are losses."""
+        return self._milliseconds[max(0, self._filled - KEPT_STEPS) : self._filled]
+
+    def losses_of(self, first: int, steps: int) -> NDArray[np.float32]:
+        """Losses of steps of the model's life, counted from 0, without those that are not kept any more."""
+        forgotten = self.num_steps - len(self.losses)
+        return self.losses[max(0, first - forgotten) : max(0, first + steps - forgotten)]
+
+    def recent_loss(self, last: int) -> float:
+        """Mean loss of the last steps, but for those that are not finite; NaN if none is left."""
+        recent = self.losses[-last:]
+        recent = recent[np.isfinite(recent)]
+        return float(recent.mean()) if len(recent) else math.nan
 
     @classmethod
-    def restored(cls, entries: list[dict[str, Any]], losses: NDArray[np.float32], milliseconds: NDArray[np.float32]) -> "History":
+    def restored(
+        cls, entries: list[dict[str, Any]], losses: NDArray[np.float32], milliseconds: NDArray[np.float32], num_steps: int
+    ) -> "History":
         history = cls(entries)
-        history._losses, history._milliseconds, history.num_steps = losses, milliseconds, len(losses)
+        history._losses, history._milliseconds, history._filled = losses, milliseconds, len(losses)
+        history.num_steps = num_steps
         return history
 
     def add(self, kind: str, **details: Any) -> dict[str, Any]:
@@ -52,16 +71,20 @@ class History:
     def start_session(self, **details: Any) -> None:
         self.add("session", **details, first_step=self.num_steps, steps=0)
 
-    def add_step(self, loss: float, milliseconds: float) -> None:
-        """Record a step of the session that was started last."""
-        if self.num_steps == len(self._losses):
-            capacity = max(1024, 2 * self.num_steps)
-            self._losses = np.resize(self._losses, capacity)
-            self._milliseconds = np.resize(self._milliseconds, capacity)
-        self._losses[self.num_steps] = loss
-        self._milliseconds[self.num_steps] = milliseconds
+    def add_step(self, loss: float, milliseconds: float, skipped: bool = False) -> None:
+        """Record a step of the session that was started last. skipped: it changed no parameter."""
+        if self._filled == len(self._losses):
+            kept = len(self.losses)
+            capacity = max(1024, 2 * kept)
+            self._losses, self._milliseconds = np.resize(self.losses, capacity), np.resize(self.milliseconds, capacity)
+            self._filled = kept
+        self._losses[self._filled] = loss
+        self._milliseconds[self._filled] = milliseconds
+        self._filled += 1
         self.num_steps += 1
         self.entries[-1]["steps"] += 1
+        if skipped:
+            self.entries[-1]["skipped"] = self.entries[-1].get("skipped", 0) + 1
 
     def sessions(self) -> list[dict[str, Any]]:
         return [entry for entry in self.entries if entry["kind"] == "session"]

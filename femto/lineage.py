@@ -20,16 +20,14 @@ class Event:
 
     entry: Mapping[str, Any]
     first_step: int = 0  # of this part, counted from the start of the model's life
-    losses: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))  # of its steps, nats a token
-
-    @property
-    def steps(self) -> int:
-        return len(self.losses)
+    steps: int = 0  # of this part
+    losses: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))  # of the last of them, nats a token
 
     def divided(self, steps: int) -> tuple["Event", "Event"]:
         """Its first steps, and the others."""
-        rest = replace(self, first_step=self.first_step + steps, losses=self.losses[steps:])
-        return replace(self, losses=self.losses[:steps]), rest
+        cut = max(0, steps - (self.steps - len(self.losses)))
+        rest = replace(self, first_step=self.first_step + steps, steps=self.steps - steps, losses=self.losses[cut:])
+        return replace(self, steps=steps, losses=self.losses[:cut]), rest
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ def events(history: History) -> list[Event]:
     found = []
     for entry in history.entries:
         if entry["kind"] == "session":
-            first = entry["first_step"]
-            found.append(Event(entry, first, history.losses[first : first + entry["steps"]]))
+            first, steps = entry["first_step"], entry["steps"]
+            found.append(Event(entry, first, steps, history.losses_of(first, steps)))
         else:
             found.append(Event(entry))
     return found

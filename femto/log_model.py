@@ -254,7 +254,7 @@ def _history(reader: _Reader, encoding: str) -> History:
         seen.add(entry["id"])
         if tag != RESET_OPTIMIZER:  # which may come within a session; the others end it
             session = entry if tag == SESSION else None
-    return History.restored(history.entries, np.array(losses, np.float32), np.array(milliseconds, np.float32))
+    return History.restored(history.entries, np.array(losses, np.float32), np.array(milliseconds, np.float32), len(losses))
 
 
 def _session(reader: _Reader, history: History, named: str, first_step: int) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import IO, Any
 
 from femto.errors import DataError
 from femto.session import Event, Saved, Validation
+from femto.spikes import Spike
 from femto.training import Step
 
 
 class Metrics:
-    """Appends one JSON object an event to an unbuffered file: `event` is session, step, validation or saved."""
+    """Appends one JSON object an event to an unbuffered file: `event` is session, step, spike, validation or saved."""
 
     def __init__(self, file: IO[bytes] | None, name: str | None = None) -> None:
         self.file, self.name = file, name
@@ -36,7 +37,9 @@ def to_json(event: Event) -> dict[str, Any]:
             "gradient_norm": event.gradient_norm,
             "seconds": event.seconds,
             "tokens_per_second": event.tokens / event.seconds,
-        }
+        } | ({"skipped": True} if event.skipped else {})
+    if isinstance(event, Spike):
+        return {"event": "spike", "step": event.step, "loss": event.loss, "usual_loss": event.usual}
     if isinstance(event, Validation):
         return {
             "event": "validation",

@@ -6,7 +6,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from femto.buffers import Floats, ParameterLayout, aligned
+from femto import memory
+from femto.buffers import Floats, ParameterLayout, aligned, layout_size
 from femto.config import ModelConfig
 from femto.kernels import Integers
 from femto.layers import BLOCK_CLASSES, NO_GRADIENTS, Embedding, Head, KeyValueCache, Pass, Workspace
@@ -21,6 +22,8 @@ class Model:
     """
 
     def __init__(self, config: ModelConfig) -> None:
+        """Raises ResourceError if there is no memory for it."""
+        memory.require({"parameters": 4 * layout_size(config)}, "a model of this shape", "choose a smaller one")
         self.config = config
         self.layout = ParameterLayout(config)
         self.parameters = aligned(self.layout.size)

@@ -8,6 +8,7 @@ from femto import checkpoint as checkpoints
 from femto import data
 from femto.checkpoint import Checkpoint
 from femto.data import Dataset
+from femto.spikes import MEMORY, Spike, SpikeDetector
 from femto.training import Loss, Step, Trainer, evaluate
 
 VALIDATION_TOKENS = 65_536  # at most, so that a validation costs about as much as ten steps
@@ -31,7 +32,7 @@ class Saved:
     seconds: float
 
 
-Event = Step | Validation | Saved
+Event = Step | Spike | Validation | Saved
 
 
 class Session:
@@ -39,7 +40,7 @@ class Session:
 
     save_every and validate_every count steps of the model's life, not of the session, so that a run divided into sessions
     validates at the same steps; save_every None saves by time. held_out: another text to validate on; without it, the last
-    `validation_split` of the data set is held out.
+    `validation_split` of the data set is held out. on_non_finite: as `Trainer` has it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Session:
         save_every: int | None = None,
         validate_every: int = 250,
         held_out: Dataset | None = None,
+        on_non_finite: str = "stop",
     ) -> None:
         if held_out is None:
             training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split, dataset.name)
@@ -60,7 +62,8 @@ class Session:
         self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
         self.save_every, self.validate_every = save_every, validate_every
         self.token_lengths = checkpoint.tokenizer.token_lengths()
-        self.trainer = Trainer(checkpoint, training_ids)
+        self.trainer = Trainer(checkpoint, training_ids, on_non_finite)
+        self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :])
 
     def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
         """Train up to `steps` steps; `stop` is asked after each, and ends the session with a save and no further validation.
@@ -79,6 +82,9 @@ class Session:
                 step = self.trainer.step()
                 unsaved = True
                 yield step
+                spike = self.spikes.add(step.step, step.loss)
+                if spike is not None:
+                    yield spike
                 if stop():
                     break
                 if len(self.validation_ids) and (number == steps or step.step % self.validate_every == 0):

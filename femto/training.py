@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from femto import data, kernels
+from femto import data, kernels, memory
 from femto._version import __version__
+from femto.buffers import layout_size
 from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig, to_json
 from femto.data import Dataset, Ids
@@ -20,6 +21,7 @@ from femto.optimizer import norm
 from femto.schedule import learning_rate
 
 ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
+MOST_SKIPPED = 10  # steps one after another that may be skipped
 EVALUATION_ROWS = 4096  # tokens in one forward pass of an evaluation
 
 
@@ -33,6 +35,7 @@ class Step:
     gradient_norm: float  # before clipping
     seconds: float
     tokens: int  # trained on in this step
+    skipped: bool = False  # the loss or the gradient was not finite, and nothing was changed
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,17 @@ def micro_batch_size(config: ModelConfig, training: TrainConfig) -> int:
     return max(size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting)
 
 
+def require_memory(config: ModelConfig, training: TrainConfig, with_moments: bool = True) -> None:
+    """Raise ResourceError, with the numbers, if this process cannot have the memory that training takes beside the parameters."""
+    windows = micro_batch_size(config, training)
+    parts = {
+        "gradients": 4 * layout_size(config),
+        "AdamW's moments": 8 * layout_size(config) * with_moments,
+        f"activations of {windows} windows": windows * activation_bytes(config),
+    }
+    memory.require(parts, "training this model", "a smaller --batch-size or --micro-batch-size, context or model needs less")
+
+
 class Trainer:
     """Trains a checkpoint's model on token ids, in place, and records every step in its history.
 
@@ -74,7 +88,11 @@ class Trainer:
     of a run into sessions gives the same bytes.
     """
 
-    def __init__(self, checkpoint: Checkpoint, ids: Ids) -> None:
+    def __init__(self, checkpoint: Checkpoint, ids: Ids, on_non_finite: str = "stop") -> None:
+        """on_non_finite: "stop", or "skip", which goes on without a step whose loss or gradient is not finite. Raises
+        ResourceError, before any memory is taken, if there is too little of it."""
+        require_memory(checkpoint.model.config, checkpoint.training, with_moments=checkpoint.optimizer is None)
+        self.skips, self.skipped_in_a_row = on_non_finite == "skip", 0
         self.checkpoint = checkpoint
         self.ids = ids
         self.optimizer = checkpoint.ready_optimizer()
@@ -95,7 +113,8 @@ class Trainer:
 
     def steps(self, count: int) -> Iterator[Step]:
         """Train `count` steps, yielding after each. Raises TrainingError, with the parameters as before that step, when a loss
-        or gradient is not finite."""
+        or gradient is not finite and such steps are not skipped, when MOST_SKIPPED were skipped in a row, and when a parameter
+        is not finite."""
         for _ in range(count):
             yield self.step()
 
@@ -115,26 +134,36 @@ class Trainer:
             total += graph.accumulate_gradients(inputs[rows], targets[rows], run, 1.0 / inputs.size)
         loss = total / inputs.size
         gradient_norm = norm(graph.gradients)
-        if not math.isfinite(loss) or not math.isfinite(gradient_norm):
-            raise TrainingError(self._not_finite(index + 1, loss))
         rate = learning_rate(self.optimizer.step, training)
-        self.optimizer.update(checkpoint.model.parameters, graph.gradients, rate, training, gradient_norm)
+        skipped = not (math.isfinite(loss) and math.isfinite(gradient_norm))
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
+        if skipped:
+            self._require_skippable(index + 1, loss)
+        else:
+            self.optimizer.update(checkpoint.model.parameters, graph.gradients, rate, training, gradient_norm)
         seconds = time.perf_counter() - started
-        history.add_step(loss, 1000.0 * seconds)
-        return Step(index + 1, loss, rate, gradient_norm, seconds, inputs.size)
+        history.add_step(loss, 1000.0 * seconds, skipped)
+        return Step(index + 1, loss, rate, gradient_norm, seconds, inputs.size, skipped)
 
-    def _not_finite(self, step: int, loss: float) -> str:
+    def _require_skippable(self, step: int, loss: float) -> None:
+        """Raise TrainingError, which names what is not finite, unless training may go on without this step."""
         advice = "nothing of this step was kept; try a lower --learning-rate or --clip-norm 1"
         for name, tensor in self.checkpoint.model.tensors.items():
             if not np.isfinite(tensor).all():
-                return f"step {step}: tensor {name} holds a number that is not finite; {advice}"
+                raise TrainingError(f"step {step}: tensor {name} holds a number that is not finite; {advice}")
+        if not self.skips:
+            raise TrainingError(f"{self._not_finite(step, loss)}; {advice}, or --on-non-finite skip")
+        if self.skipped_in_a_row > MOST_SKIPPED:
+            raise TrainingError(f"{self._not_finite(step, loss)}, as in the {MOST_SKIPPED} steps before it; {advice}")
+
+    def _not_finite(self, step: int, loss: float) -> str:
         if not math.isfinite(loss):
-            return f"step {step}: the loss is {loss}; {advice}"
+            return f"step {step}: the loss is {loss}"
         gradients = self.checkpoint.model.layout.views(self.graph.gradients)
         for name, gradient in gradients.items():
             if not np.isfinite(gradient).all():
-                return f"step {step}: the gradient of {name} is not finite; {advice}"
-        return f"step {step}: the norm of the gradient is not finite; {advice}"
+                return f"step {step}: the gradient of {name} is not finite"
+        return f"step {step}: the norm of the gradient is not finite"
 
 
 def evaluate(model: Model, ids: Ids, token_lengths: NDArray[np.int64], most_tokens: int | None = None) -> Loss:

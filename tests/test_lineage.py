@@ -13,6 +13,7 @@ import femto
 from femto import growth, tokenizers
 from femto.commands import main
 from femto.compare import compare, cosine
+from femto.history import History
 from femto.lineage import number_of_steps, relation, tree
 
 TEXT = "to be, or not to be: that is the question. " * 40
@@ -37,7 +38,8 @@ def family():
     child = trained(parent, 3)
     middle = copy.deepcopy(child)  # child's own session, stopped half-way and then trained otherwise
     middle.history.entries[-1]["steps"] = 1
-    middle.history.num_steps = 5
+    entries, losses, milliseconds = middle.history.entries, middle.history.losses[:5], middle.history.milliseconds[:5]
+    middle.history = History.restored(entries, losses, milliseconds, 5)
     return {
         "parent": parent,
         "child": child,

@@ -111,7 +111,7 @@ def steps(events: "Sequence[Event]") -> int:
 
 def changes(events: "Sequence[Event]") -> list[str]:
     """What was done beside training."""
-    return [entry_line(event.entry, event.losses) for event in events if event.entry["kind"] != "session"]
+    return [entry_line(event) for event in events if event.entry["kind"] != "session"]
 
 
 @main.command()
@@ -137,7 +137,7 @@ def document(node: "Node") -> dict[str, Any]:
             "entry": dict(event.entry),
             "first_step": event.first_step,
             "steps": event.steps,
-            "last_loss": float(event.losses[-1]) if event.steps else None,
+            "last_loss": float(event.losses[-1]) if len(event.losses) else None,
         }
         for event in node.events
     ]
@@ -146,7 +146,7 @@ def document(node: "Node") -> dict[str, Any]:
 
 def drawn(node: "Node") -> list[str]:
     """Lines of text: what follows without a branch stands below, branches are indented."""
-    lines = [f"{event.entry['time']}  {entry_line(event.entry, event.losses, event.first_step)}" for event in node.events]
+    lines = [f"{event.entry['time']}  {entry_line(event)}" for event in node.events]
     lines += [f"= {model}" for model in node.models]
     for place, child in enumerate(node.children):
         last = place == len(node.children) - 1

@@ -67,7 +67,7 @@ def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
                 "num_parameters": shape.num_parameters,
                 "steps": history.num_steps,
                 "seconds": float(history.milliseconds.sum()) / 1000.0,
-                "loss": float(history.losses[-50:].mean()),
+                "loss": history.recent_loss(50),
                 "evaluation": table.to_json(),
                 "sample": sample,
             }
@@ -76,6 +76,6 @@ def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
     click.echo(table)
     click.echo(f"a sample that starts from the first two lines:\n{sample}")
     click.echo(
-        f"loss {history.losses[0]:.4f} to {history.losses[-50:].mean():.4f} (the data's floor is 1.275) in "
+        f"loss {history.losses[0]:.4f} to {history.recent_loss(50):.4f} (the data's floor is 1.275) in "
         f"{history.milliseconds.sum() / 1000:.0f} s; saved as {model}: try femto infer --model {model} 'abcdef3'"
     )

@@ -1,6 +1,6 @@
 """`femto loss`, `femto evaluate`, `femto info`: what a model file says."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +15,10 @@ from femto.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
+
+    from femto.lineage import Event
 
 
 @main.command()
@@ -127,25 +127,28 @@ def info(model: str, as_json: bool) -> None:
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")
     click.echo(f"training: {', '.join(f'{name} {value}' for name, value in config.to_json(loaded.training).items())}")
     if history.num_steps:
-        click.echo(f"loss: {sparkline(history.losses)}  {history.losses[0]:.4f} to {history.losses[-10:].mean():.4f}")
+        click.echo(f"loss: {sparkline(history.losses)}  {history.losses[0]:.4f} to {history.recent_loss(10):.4f}")
     click.echo("history:")
     for event in lineage.events(history):
-        click.echo(f"  {event.entry['time']}  {entry_line(event.entry, event.losses, event.first_step)}")
+        click.echo(f"  {event.entry['time']}  {entry_line(event)}")
 
 
 def sparkline(values: "NDArray[np.float32]", width: int = 60) -> str:
     """Values as a line of bars, each the mean of as many: low ones are small."""
     import numpy as np
 
-    means = np.array([part.mean() for part in np.array_split(values.astype(np.float64), min(width, len(values)))])
+    values = values[np.isfinite(values)].astype(np.float64)
+    if not len(values):
+        return ""
+    means = np.array([part.mean() for part in np.array_split(values, min(width, len(values)))])
     span = means.max() - means.min()
     heights = np.zeros(len(means), int) if not 0 < span < np.inf else np.rint(7 * (means - means.min()) / span).astype(int)
     return "".join("▁▂▃▄▅▆▇█"[height] for height in heights)
 
 
-def entry_line(entry: "Mapping[str, Any]", losses: "NDArray[np.float32]", first_step: int = 0) -> str:
-    """One entry of a history for people. losses: of the steps of a session, or of a part of it that begins at first_step."""
-    kind = entry["kind"]
+def entry_line(event: "Event") -> str:
+    """One entry of a history, or a part of a session, for people."""
+    entry, kind = event.entry, event.entry["kind"]
     if kind == "init":
         seed = entry.get("seed")  # null in an imported model: the log's program had none
         source = f", imported from {entry['imported']}" if "imported" in entry else ""
@@ -165,9 +168,9 @@ def entry_line(entry: "Mapping[str, Any]", losses: "NDArray[np.float32]", first_
     dataset = entry["dataset"]
     digest = dataset.get("sha256") or dataset.get("file_hash")  # the latter of the log's program
     name = f"{dataset['name']} ({str(digest)[:8]})" if digest else dataset["name"]
-    if not len(losses):
+    if not event.steps:
         return f"session on {name}, no steps"
-    return (
-        f"session on {name}, steps {first_step + 1:,} to {first_step + len(losses):,}, dropout {entry.get('dropout')}, "
-        f"loss {losses[0]:.4f} to {losses[-10:].mean():.4f}"
-    )
+    losses, first = event.losses, event.first_step
+    skipped = f", {entry['skipped']} of them skipped" if entry.get("skipped") and event.steps == entry["steps"] else ""
+    loss = f", loss {losses[0]:.4f} to {losses[-10:].mean():.4f}" if len(losses) == event.steps else ""
+    return f"session on {name}, steps {first + 1:,} to {first + event.steps:,}{skipped}, dropout {entry.get('dropout')}{loss}"

@@ -13,6 +13,7 @@ import click
 
 from femto.metrics import duration
 from femto.session import Event, Validation
+from femto.spikes import Spike
 from femto.tokenizers import Drop, Merge
 from femto.tokenizers.bpe_training import expected_merges
 from femto.training import Step
@@ -49,6 +50,11 @@ class Progress:
         prefix = f"{model} " if model else ""
         if isinstance(event, Step):
             self._step(event, prefix)
+        elif isinstance(event, Spike):
+            self.say(
+                f"{prefix}step {event.step}: the loss jumped from {event.usual:.4f} to {event.loss:.4f}; if that happens often, "
+                "try a lower --learning-rate"
+            )
         elif isinstance(event, Validation):
             self.say(
                 f"{prefix}step {event.step}: validation loss {event.loss.nats:.4f}, {event.loss.bits_per_byte:.4f} bits a byte"
@@ -65,8 +71,11 @@ class Progress:
     def _step(self, step: Step, prefix: str) -> None:
         self.done += 1
         steps, loss = self.losses.get(prefix, (0, 0.0))
-        loss += (step.loss - loss) / min(steps + 1, SMOOTHING)
-        self.losses[prefix] = steps + 1, loss
+        if step.skipped:
+            self.say(f"{prefix}step {step.step}: skipped, as its loss or gradient is not finite; nothing was changed")
+        else:
+            steps, loss = steps + 1, loss + (step.loss - loss) / min(steps + 1, SMOOTHING)
+            self.losses[prefix] = steps, loss
         now = time.monotonic()
         each = max(1e-9, (now - self.started) / self.done)
         speed = step.tokens / each

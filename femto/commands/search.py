@@ -72,12 +72,11 @@ def search(
     models = {}
     for name in run.state.models:
         loaded = checkpoint.load(run.path(name), optimizer=False)
-        losses = loaded.history.losses
         models[name] = {
             "path": str(run.path(name)),
             "steps": loaded.history.num_steps,
             "num_layers": loaded.model.config.num_layers,
-            "loss": float(losses[-10:].mean()) if len(losses) else None,
+            "loss": loaded.history.recent_loss(10) if loaded.history.num_steps else None,
         }
     if as_json:
         print_json({"folder": str(Path(folder)), "finished": run.finished, "stopped_by": stop.name, "models": models})

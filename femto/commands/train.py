@@ -48,6 +48,13 @@ STORED = "  [default: as stored in the model]"
 @click.option("--metrics", type=click.Path(), help="File to append JSON lines to: every step, validation and save.")
 @click.option("--seed", type=click.IntRange(0), help="Of batches and dropout." + STORED)
 @click.option("--reset-optimizer", is_flag=True, help="Drop the optimiser's state, and start its schedule, anew.")
+@click.option(
+    "--on-non-finite",
+    default="stop",
+    show_default=True,
+    type=click.Choice(["stop", "skip"]),
+    help="What to do with a step whose loss or gradient is not finite: stop there, or go on without it.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @threads_option
 @json_option
@@ -62,6 +69,7 @@ def train(
     sample_count: int,
     metrics: str | None,
     reset_optimizer: bool,
+    on_non_finite: str,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -71,11 +79,14 @@ def train(
     Settings that are not given are those that the model was last trained with; at first those of its preset. Ctrl-C or SIGTERM
     finishes the step, saves and exits with status 0.
     """
+    import numpy as np
+
     from femto import checkpoint, config, data, generation, growth
     from femto.commands.progress import Progress, StopRequest
     from femto.errors import DataError
     from femto.metrics import Metrics
     from femto.session import Session, Validation
+    from femto.spikes import Spike
     from femto.training import Step
 
     with ExitStack() as stack:
@@ -88,10 +99,11 @@ def train(
             growth.reset_optimizer(loaded)
         read = data.load_dataset(dataset, loaded.tokenizer)
         unknown_warning(read.num_unknown, len(read.ids), dataset)
-        session = Session(loaded, read, model, save_every, validate_every)
+        session = Session(loaded, read, model, save_every, validate_every, on_non_finite=on_non_finite)
         steps_before = loaded.history.num_steps
         progress, stop = Progress(steps, quiet), StopRequest()
         last: dict[str, Any] = {}
+        counts = {"skipped_steps": 0, "spikes": 0}
         try:
             file = stack.enter_context(open(metrics, "ab", buffering=0)) if metrics else None
         except OSError as error:
@@ -103,6 +115,8 @@ def train(
         for event in stack.enter_context(closing(session.run(steps, stop))):  # closed, it saves, whatever happens here
             progress.show(event)
             writer.write(event)
+            counts["skipped_steps"] += isinstance(event, Step) and event.skipped
+            counts["spikes"] += isinstance(event, Spike)
             if isinstance(event, Validation):
                 last |= {"validation_loss": event.loss.nats, "validation_bits_per_byte": event.loss.bits_per_byte}
             if isinstance(event, Step) and sample_every and event.step % sample_every == 0:
@@ -120,10 +134,9 @@ def train(
         "model": model,
         "num_steps": history.num_steps,
         "steps": history.num_steps - steps_before,
-        "loss": float(history.losses[-10:].mean()) if history.num_steps else None,
-        "milliseconds_per_step": float(sorted(history.milliseconds[-100:])[len(history.milliseconds[-100:]) // 2])
-        if history.num_steps
-        else None,
+        "loss": history.recent_loss(10) if history.num_steps else None,
+        "milliseconds_per_step": float(np.median(history.milliseconds[-100:])) if history.num_steps else None,
+        **counts,
         "seed": loaded.training.seed,
         "unknown_share": read.unknown_share,
         "stopped_by": stop.name,
@@ -134,4 +147,5 @@ def train(
         return
     stopped = f"stopped by {stop.name} " if stop.name else ""
     loss = f", loss {result['loss']:.4f} over the last 10" if result["loss"] is not None else ""
-    click.echo(f"{model}: {stopped}after {result['steps']:,} steps, {history.num_steps:,} in all{loss}; saved")
+    skipped = f", {counts['skipped_steps']:,} skipped" if counts["skipped_steps"] else ""
+    click.echo(f"{model}: {stopped}after {result['steps']:,} steps{skipped}, {history.num_steps:,} in all{loss}; saved")

@@ -333,7 +333,8 @@ def _drop_unsaved(path: Path, steps: int) -> None:
 
 def recent_loss(history: History, last: int) -> float:
     """Mean training loss of the last steps; infinite if there are none, so that such a model is never the best."""
-    return float(history.losses[-last:].mean()) if history.num_steps else math.inf
+    loss = history.recent_loss(last)
+    return math.inf if math.isnan(loss) else loss
 
 
 def describe(stage: Stage, models: int = 1) -> str:

@@ -116,14 +116,14 @@ def measure(of: tuple[str, ...] | None = None) -> Callable[[Callable[..., float]
 @measure()
 def training_loss(subject: Subject, last: int = 50) -> float:
     """Mean loss of the last steps; NaN, which meets no check, if there were none."""
-    return _mean(subject.checkpoint.history.losses[-last:])
+    return subject.checkpoint.history.recent_loss(last)
 
 
 @measure()
 def training_loss_at(subject: Subject, step: int, steps: int = 10) -> float:
     """Mean loss of the `steps` steps that end at a step of the model's life; NaN if it was not trained that long."""
-    losses = subject.checkpoint.history.losses
-    return _mean(losses[max(0, step - steps) : step]) if step <= len(losses) else math.nan
+    history, first = subject.checkpoint.history, max(0, step - steps)
+    return _mean(history.losses_of(first, step - first)) if step <= history.num_steps else math.nan
 
 
 @measure(("text",))
