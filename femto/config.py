@@ -78,13 +78,13 @@ class ModelConfig:
 class TrainConfig:
     """How a model is trained. Stored in the checkpoint, so that a run goes on as it began. Raises ConfigError."""
 
-    batch_size: int = 32  # B, windows of T+1 tokens a step
+    batch_size: int = 16  # B, windows of T+1 tokens a step
     micro_batch_size: int = 0  # windows computed at a time; 0: as many as training.ACTIVATION_BYTES holds
     dropout: float = 0.0  # probability, on attention and on the output of each half of a block
     learning_rate: float = 0.003  # peak, reached after the warm-up
     min_learning_rate: float = 0.00003  # where the decay ends, and what is used after it
     warmup_steps: int = 100  # linear from 0
-    decay_steps: int = 5_000  # steps from the peak to the minimum
+    decay_steps: int | None = None  # steps from the peak to the minimum; None: until the end of each run, see Session
     decay: str = "linear"  # one of DECAYS
     weight_decay: float = 0.1  # decoupled, on every parameter
     beta1: float = 0.9
@@ -102,6 +102,8 @@ class TrainConfig:
             ("seed", 0, 2**63 - 1),
         ):
             value = getattr(self, name)
+            if name == "decay_steps" and value is None:
+                continue
             if type(value) is not int or not lowest <= value <= highest:
                 raise ConfigError(f"{name} must be a whole number from {lowest} to {highest:,}, got {value!r}")
         micro = self.micro_batch_size
@@ -137,6 +139,7 @@ PRESETS = {
     "reference": Preset(  # what the log's program computes (SPEC section 2)
         {"block": "reference", "positional_encoding": "absolute", "initializer": "reference"},
         TrainConfig(
+            batch_size=32,
             learning_rate=0.001,
             min_learning_rate=0.00001,
             decay_steps=50_000,

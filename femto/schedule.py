@@ -8,8 +8,8 @@ from femto.config import TrainConfig
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Linear from 0 at step 0 to the peak at warmup_steps, then down to the minimum over decay_steps, then the minimum.
 
-    The decay is linear, as in the log, or a half cosine. With decay_steps 0 the peak holds for ever,
-    and a minimum above the peak counts as the peak.
+    The decay is linear, as in the log, or a half cosine. With decay_steps 0, or None, which no session has settled yet, the peak
+    holds for ever; a minimum above the peak counts as the peak.
 
     >>> [learning_rate(step, TrainConfig(learning_rate=1.0, min_learning_rate=0.0, warmup_steps=2, decay_steps=4))
     ...  for step in range(8)]
@@ -17,7 +17,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     """
     if step < config.warmup_steps:
         return config.learning_rate * step / config.warmup_steps
-    if config.decay_steps == 0:
+    if not config.decay_steps:
         return config.learning_rate
     progress = min(1.0, (step - config.warmup_steps) / config.decay_steps)
     remaining = 1.0 - progress if config.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from femto import checkpoint as checkpoints
 from femto import data
@@ -63,10 +63,13 @@ class Session:
         self.save_every, self.validate_every = save_every, validate_every
         self.token_lengths = checkpoint.tokenizer.token_lengths()
         self.trainer = Trainer(checkpoint, training_ids, on_non_finite)
-        self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :])
+        self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :].tolist())
 
     def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
         """Train up to `steps` steps; `stop` is asked after each, and ends the session with a save and no further validation.
+
+        If the settings do not say over how many steps the learning rate decays, it is until the last of these: a run that is
+        stopped and goes on to the same last step is the same as one that is not.
 
         The end saves, also when the consumer closes the iterator or an error of its own closes it (`contextlib.closing`). Not
         after TrainingError: then the file stays as it was last saved. Raises TrainingError and CheckpointError.
@@ -75,6 +78,10 @@ class Session:
             return
         if self.path is not None:
             checkpoints.check_target(self.path)
+        training = self.checkpoint.training
+        if training.decay_steps is None:
+            last = self.trainer.optimizer.step + steps
+            self.trainer.training = replace(training, decay_steps=max(1, last - training.warmup_steps))
         self.trainer.start_session(self.dataset)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
         try:

@@ -93,7 +93,7 @@ class Trainer:
         ResourceError, before any memory is taken, if there is too little of it."""
         require_memory(checkpoint.model.config, checkpoint.training, with_moments=checkpoint.optimizer is None)
         self.skips, self.skipped_in_a_row = on_non_finite == "skip", 0
-        self.checkpoint = checkpoint
+        self.checkpoint, self.training = checkpoint, checkpoint.training
         self.ids = ids
         self.optimizer = checkpoint.ready_optimizer()
         self.micro_batch_size = micro_batch_size(checkpoint.model.config, checkpoint.training)
@@ -104,9 +104,9 @@ class Trainer:
         """Record in the history what the following steps train on. Without it, the first step says that it is not known."""
         self.session_started = True
         self.checkpoint.history.start_session(
-            dropout=self.checkpoint.training.dropout,
+            dropout=self.training.dropout,
             dataset={"name": dataset.name, "sha256": dataset.sha256, "bytes": dataset.num_bytes},
-            training=to_json(self.checkpoint.training),
+            training=to_json(self.training),
             femto=__version__,
             isa=kernels.isa(),
         )
@@ -122,7 +122,7 @@ class Trainer:
         started = time.perf_counter()
         if not self.session_started:
             self.start_session(Dataset("not named", "", 0, self.ids, 0))
-        checkpoint, graph, training = self.checkpoint, self.graph, self.checkpoint.training
+        checkpoint, graph, training = self.checkpoint, self.graph, self.training
         history, config = checkpoint.history, checkpoint.model.config
         index = history.num_steps
         inputs, targets = data.batch(self.ids, index, training.batch_size, config.num_tokens, training.seed)

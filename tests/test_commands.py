@@ -157,6 +157,13 @@ def test_characters_that_the_tokenizer_lacks_are_reported(model):
         (["init"], 1, "Error: model.dat exists"),
         (["init", "--model", "b.dat", "--num-heads", "3"], 2, "Error: --embedding-degree 80 does not divide"),
         (["init", "--model", "b.dat", "--num-layers", "0"], 2, "Error: --num-layers must be"),
+        (
+            ["init", "--model", "b.dat", "--num-layers", "4096", "--embedding-degree", "65536", "--num-heads", "1"],
+            1,
+            "Error: a model of this shape needs 768.0 TiB of memory (parameters 768.0 TiB), but ",
+        ),
+        (["train", "--batch-size", "1048576", "--micro-batch-size", "1048576"], 1, "Error: training this model needs "),
+        (["train", "--dataset", "sparse.txt"], 1, "Error: sparse.txt: a data set of this size needs 8.0 TiB of memory"),
         (["init", "--model", "b.dat", "--tokenizer", "bird"], 2, "Invalid value for '--tokenizer'"),
         (["init", "--model", "no/b.dat"], 1, "Error: no/b.dat: cannot write the model: No such file"),
         (
@@ -174,6 +181,8 @@ def test_characters_that_the_tokenizer_lacks_are_reported(model):
 def test_bad_input_gets_one_clear_line_and_changes_nothing(model, arguments, status, message):
     Path("empty.txt").touch()
     Path("latin.txt").write_bytes(b"abc\xe9")
+    with open("sparse.txt", "wb") as sparse:
+        sparse.truncate(4 << 40)
     before = model.read_bytes()
     result = run(*arguments, status=status)
     assert message in result.stderr
@@ -296,7 +305,7 @@ def test_a_number_that_is_not_finite_leaves_the_last_good_model(model):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_finishes_the_step_saves_and_exits_0(model, number):
-    child = process("train", "--steps", 10_000_000)
+    child = process("train", "--steps", 10_000_000, "--decay-steps", 50)
     deadline = time.monotonic() + 30
     while "step" not in child.stderr.readline() and time.monotonic() < deadline:
         pass
@@ -309,7 +318,8 @@ def test_a_signal_finishes_the_step_saves_and_exits_0(model, number):
     assert steps > 3
     # the same run without the interruption
     run("init", *SMALL, "--model", "b.dat")
-    run("train", "--model", "b.dat", "--steps", steps, "--batch-size", 4, "--quiet")
+    run("train", "--model", "b.dat", "--steps", 3, "--batch-size", 4, "--quiet")
+    run("train", "--model", "b.dat", "--steps", steps - 3, "--decay-steps", 50, "--quiet")
     assert run_json("info", "--model", "b.dat")["parameters_sha256"] == run_json("info")["parameters_sha256"]
 
 
@@ -446,7 +456,7 @@ def test_a_loss_line_stands_any_losses():
     from femto.commands.inspect import sparkline
 
     for odd in (np.inf, -np.inf, np.nan):
-        assert sparkline(np.array([1.0, odd, 2.0], np.float32)) == "▁▁▁"
+        assert sparkline(np.array([1.0, odd, 2.0], np.float32)) == "▁█"
     assert sparkline(np.array([1.0, 1.5, 3.0], np.float32)) == "▁▃█"
 
 

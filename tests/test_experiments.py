@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benches import ablation
 from femto import checkpoint, commands, experiments, kernels
 from femto.commands import main
 from femto.errors import DataError, FemtoError, RecipeError
@@ -574,6 +575,8 @@ def test_what_is_recorded_is_consistent_and_shown_as_it_is():
         assert not found["complete"] or found["steps"] == found["planned_steps"]
     page = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
     assert report.updated(page) == page, "python benches/experiments.py page"
+    page = ablation.PAGE.read_text(encoding="utf-8")
+    assert ablation.updated(page) == page, "python benches/ablation.py page"
 
 
 def test_every_figure_in_an_answer_was_recorded():

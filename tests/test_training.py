@@ -171,7 +171,7 @@ def test_memory_of_a_micro_batch_is_bounded():
     size = micro_batch_size(large, TrainConfig())
     assert size == 16
     assert activation_bytes(large) * size < 590e6
-    assert micro_batch_size(ModelConfig(257), TrainConfig()) == 32
+    assert micro_batch_size(ModelConfig(257), TrainConfig(batch_size=32)) == 32
 
 
 def test_too_little_data_is_refused():

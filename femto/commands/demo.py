@@ -12,10 +12,8 @@ from femto.commands.options import json_option, print_json, threads_option
 # Measured for "all ten actions above 95 % in about a minute on two cores"; see docs/measurements.md of the source.
 SHAPE: dict[str, Any] = {"num_tokens": 80, "embedding_degree": 64, "num_layers": 4, "num_heads": 4}
 TRAINING: dict[str, Any] = {
-    "batch_size": 16,
     "learning_rate": 0.0012,
     "min_learning_rate": 0.0,
-    "decay_steps": 3100,
 }
 STEPS = 3200
 

@@ -32,7 +32,11 @@ STORED = "  [default: as stored in the model]"
 @click.option("--learning-rate", type=float, help="Peak, after the warm-up." + STORED)
 @click.option("--min-learning-rate", type=float, help="At the end of the decay and after it." + STORED)
 @click.option("--warmup-steps", type=int, help="Steps from 0 to the peak." + STORED)
-@click.option("--decay-steps", type=int, help="Steps from the peak to the minimum." + STORED)
+@click.option(
+    "--decay-steps",
+    type=int,
+    help="Steps from the peak to the minimum; 0: no decay." + STORED[:-1] + "; modern: until the last of --steps]",
+)
 @click.option("--decay", type=click.Choice(["linear", "cosine"]), help="Form of the decay." + STORED)
 @click.option("--weight-decay", type=float, help="AdamW's, decoupled." + STORED)
 @click.option("--beta1", type=float, help="AdamW's." + STORED)
@@ -85,6 +89,7 @@ def train(
     from femto.commands.progress import Progress, StopRequest
     from femto.errors import DataError
     from femto.metrics import Metrics
+    from femto.schedule import learning_rate
     from femto.session import Session, Validation
     from femto.spikes import Spike
     from femto.training import Step
@@ -108,6 +113,12 @@ def train(
             file = stack.enter_context(open(metrics, "ab", buffering=0)) if metrics else None
         except OSError as error:
             raise DataError(f"{metrics}: cannot write metrics: {error.strerror}") from error
+        end = loaded.training.warmup_steps + (loaded.training.decay_steps or 0)
+        if loaded.training.decay_steps and session.trainer.optimizer.step >= end:
+            progress.say(
+                f"note: the learning rate fell until step {end:,} and stays at {learning_rate(end, loaded.training):g}; "
+                "--decay-steps makes its decay longer, --reset-optimizer begins it anew"
+            )
         writer = Metrics(file, metrics)
         writer.write({"event": "session", "model": model, "dataset": dataset, **config.to_json(loaded.training)})
         stack.enter_context(stop.listening())

@@ -1,0 +1,190 @@
+"""What long and unlucky runs meet: numbers that are not finite, spikes, millions of steps, too little memory."""
+
+import math
+import resource
+import subprocess
+import sys
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import femto
+from femto import checkpoint, data, history, lineage, memory, tokenizers
+from femto.config import ModelConfig, TrainConfig
+from femto.errors import ResourceError, TrainingError
+from femto.history import History
+from femto.schedule import learning_rate
+from femto.session import Session
+from femto.spikes import Spike, SpikeDetector
+from femto.training import MOST_SKIPPED, Step, Trainer
+
+TEXT = "the quick brown fox jumps over the lazy dog; " * 40
+
+
+def new(**training):
+    tokenizer = tokenizers.build("char", TEXT + "X")
+    config = ModelConfig(tokenizer.vocab_size, num_tokens=8, embedding_degree=16, num_layers=1, num_heads=2)
+    return femto.create(config, tokenizer, TrainConfig(**{"batch_size": 2, "seed": 3, **training}))
+
+
+def events_of(made, text, steps, **options):
+    return list(Session(made, data.from_text("text", text, made.tokenizer), None, **options).run(steps))
+
+
+def poisoned():
+    """A model whose embedding of X is finite, but overflows whatever computes with it; and a text in which X is rare."""
+    made = new()
+    x = int(made.tokenizer.encode(b"X")[0])
+    made.model.tensors["token_embedding"][x] = 3e38
+    return made, TEXT * 2 + "X" + TEXT * 2
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted_when_asked_for():
+    made, text = poisoned()
+    with pytest.raises(TrainingError, match="or --on-non-finite skip"):
+        events_of(made, text, 400)
+    made, text = poisoned()
+    before = made.model.parameters.copy()
+    skipped = []
+    for event in Session(made, data.from_text("text", text, made.tokenizer), None, on_non_finite="skip").run(400):
+        if isinstance(event, Step):
+            if event.skipped:
+                assert (made.model.parameters == before).all()
+                skipped.append(event.step)
+            before[:] = made.model.parameters
+    assert 0 < len(skipped) < 40
+    assert np.isfinite(made.model.parameters).all() and np.isfinite(made.optimizer.moments).all()
+    assert made.history.num_steps == 400 and made.optimizer.step == 400 - len(skipped)
+    assert made.history.entries[-1]["skipped"] == len(skipped)
+    assert math.isfinite(made.history.recent_loss(400)) and made.history.recent_loss(400) < made.history.losses[0]
+
+
+def test_skipped_steps_are_the_same_in_any_division_of_a_run(tmp_path):
+    whole, text = poisoned()
+    events_of(whole, text, 200, on_non_finite="skip")
+    parts, _ = poisoned()
+    for steps in (70, 130):
+        session = Session(parts, data.from_text("text", text, parts.tokenizer), None, on_non_finite="skip")
+        with closing(session.run(200 - parts.history.num_steps)) as events:
+            list(islice((event for event in events if isinstance(event, Step)), steps))
+        checkpoint.save(parts, tmp_path / "model.dat")
+        parts = checkpoint.load(tmp_path / "model.dat")
+    assert parts.model.parameters_sha256 == whole.model.parameters_sha256
+    assert parts.optimizer_sha256 == whole.optimizer_sha256
+    np.testing.assert_array_equal(parts.history.losses, whole.history.losses)  # NaN where NaN
+
+
+def test_a_run_of_nothing_but_skipped_steps_ends_and_so_does_one_with_broken_parameters():
+    made, _ = poisoned()
+    trainer = Trainer(made, data.from_text("text", "X" * 100, made.tokenizer).ids, "skip")
+    with pytest.raises(TrainingError, match=f"as in the {MOST_SKIPPED} steps before it"):
+        list(trainer.steps(100))
+    assert made.history.num_steps == MOST_SKIPPED
+    made.model.tensors["head_map_bias"][0] = np.nan
+    with pytest.raises(TrainingError, match="tensor head_map_bias holds"):
+        trainer.step()
+
+
+def test_a_spike_of_the_loss_is_told_once():
+    made = new(batch_size=8, learning_rate=0.01, decay_steps=0)
+    assert not [event for event in events_of(made, TEXT, 150) if isinstance(event, Spike)]
+    spikes = [event for event in events_of(made, "xjqzvkwypfgbm" * 99, 30) if isinstance(event, Spike)]  # another text
+    assert [spike.step for spike in spikes] == [151]
+    assert spikes[0].usual < 1 < spikes[0].loss - 1
+
+
+def test_a_detector_passes_noise_tells_spikes_and_forgives_a_new_level():
+    losses = np.random.default_rng(0).normal(2.0, 0.1, 20_000)
+    losses[12_000:12_003] = 3.2
+    losses[15_000:] += 2.0
+    detector = SpikeDetector()
+    assert [spike.step for step, loss in enumerate(losses) if (spike := detector.add(step, loss))] == [12_000, 15_000]
+    falling = SpikeDetector()
+    assert not any(falling.add(step, 5 * 0.999**step + noise) for step, noise in enumerate(losses[:10_000] - 2))
+    assert SpikeDetector().add(1, math.nan) is None
+
+
+def test_the_learning_rate_decays_to_the_end_of_each_run_unless_told_otherwise(tmp_path):
+    made = new(batch_size=2)
+    events = [event for event in events_of(made, TEXT, 150) if isinstance(event, Step)]
+    rates = [event.learning_rate for event in events]
+    assert rates[100] == max(rates) == 0.003
+    assert rates[-1] == learning_rate(149, TrainConfig(decay_steps=50)) < 0.0001
+    assert made.history.entries[-1]["training"]["decay_steps"] == 50  # the history says what was done
+    checkpoint.save(made, tmp_path / "model.dat")
+    more = events_of(checkpoint.load(tmp_path / "model.dat"), TEXT, 50)
+    assert more[0].learning_rate == learning_rate(150, TrainConfig(decay_steps=100)) > 0.0014
+    told = new(decay_steps=20)
+    assert [event for event in events_of(told, TEXT, 150) if isinstance(event, Step)][
+        -1
+    ].learning_rate == told.training.min_learning_rate
+
+
+def test_a_long_life_keeps_the_losses_of_its_last_steps(tmp_path, monkeypatch):
+    whole = new(decay_steps=50)
+    events_of(whole, TEXT, 130)
+    losses = whole.history.losses.copy()
+    for module in (history, checkpoint):
+        monkeypatch.setattr(module, "KEPT_STEPS", 40)
+    parts, path = new(decay_steps=50), tmp_path / "model.dat"
+    fork = parts
+    for steps in (30, 25, 75):
+        events_of(parts, TEXT, steps)
+        checkpoint.save(parts, path)
+        parts = checkpoint.load(path)
+        fork = fork if steps == 75 else checkpoint.load(path)
+    assert parts.model.parameters_sha256 == whole.model.parameters_sha256
+    assert parts.history.num_steps == 130 and [entry["steps"] for entry in parts.history.sessions()] == [30, 25, 75]
+    assert (parts.history.losses == losses[-40:]).all() and len(parts.history.milliseconds) == 40
+    assert (parts.history.losses_of(85, 10) == losses[90:95]).all()
+    assert len(parts.history.losses_of(0, 30)) == 0
+    related = lineage.relation(fork.history, parts.history)
+    assert (related.kind, lineage.number_of_steps(related.common), lineage.number_of_steps(related.second)) == ("parent", 55, 75)
+
+
+def test_a_history_takes_no_more_memory_after_millions_of_steps(monkeypatch):
+    monkeypatch.setattr(history, "KEPT_STEPS", 1 << 12)
+    long = History()
+    long.start_session()
+    for step in range(50_000):
+        long.add_step(float(step), 1.0)
+    assert long._losses.nbytes <= 4 * 2 * history.KEPT_STEPS
+    assert long.num_steps == 50_000 and (long.losses == np.arange(50_000 - history.KEPT_STEPS, 50_000)).all()
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers(monkeypatch):
+    there = memory.available()
+    assert 1 << 20 < there < 1 << 50
+    memory.require({"all of it": there // 2}, "half", "")
+    with pytest.raises(ResourceError, match=r"^twice needs .* GiB of memory \(one .*, two .*\), but .* are free; take less$"):
+        memory.require({"one": there, "two": there, "none": 0}, "twice", "take less")
+    monkeypatch.setattr(memory, "available", lambda: 20_000)
+    made = new()
+    with pytest.raises(ResourceError, match=r"training this model .* \(gradients 16.6 KiB, AdamW's moments 33.2 KiB, activ"):
+        Trainer(made, data.from_text("text", TEXT, made.tokenizer).ids)
+    assert made.optimizer is None
+
+
+def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch):
+    for name, text in (("max", "5000000\n"), ("current", "3000000\n"), ("stat", "anon 7\ninactive_file 1000000\n")):
+        (tmp_path / name).write_text(text)
+    paths = tuple(str(tmp_path / name) for name in ("max", "current", "stat"))
+    monkeypatch.setattr(memory, "CONTROL_GROUPS", ((*paths, "inactive_file"),))
+    assert memory.available() == 3_000_000
+    (tmp_path / "max").write_text("max\n")
+    assert memory.available() > 3_000_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux says how much of the limit is taken")
+def test_a_limit_of_the_process_counts():
+    code = "from femto import memory; print(memory.available())"
+    limit = 3 << 30
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    done = subprocess.run([sys.executable, "-c", code], preexec_fn=limited, capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < limit
