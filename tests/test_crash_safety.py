@@ -1,9 +1,12 @@
-"""Disks that fail, processes that are killed, power that is lost: a short run of what `python -m tests.crash` does at length."""
+"""Disks that fail, processes that are killed, power that is lost: a short run of what `python tests/crash` does at length."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+CRASH = Path(__file__).parent / "crash"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="faults are injected with a preloaded library")
@@ -20,6 +23,6 @@ import pytest
     ids=lambda value: value if isinstance(value, int) else " ".join(value[:3]),
 )
 def test_nothing_is_lost_broken_or_left_behind(arguments, at_least):
-    done = subprocess.run([sys.executable, "-m", "tests.crash", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(CRASH), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert max(int(word) for word in done.stdout.split() if word.isdigit()) >= at_least

@@ -1,7 +1,7 @@
 """Fails every call that changes a file, and kills at every such call and at random moments; says what that did to the files.
 
-python -m tests.crash faults [--scenario NAME] [--every N]  # every write, fsync, rename ... fails in turn, in all ways of FAULTS
-python -m tests.crash kills [--count N]                     # SIGKILL at random moments of a run, which goes on each time
+python tests/crash faults [--scenario NAME] [--every N]  # every write, fsync, rename ... fails in turn, in all ways of FAULTS
+python tests/crash kills [--count N]                     # SIGKILL at random moments of a run, which goes on each time
 
 Exit status 0: whatever happened, every file was the old or the new one, whole; every error was one line and exit status 1; the
 next run went on to the same bytes as one that nothing happened to, and left nothing behind but what belongs there.
@@ -62,7 +62,9 @@ def small_model(steps: int) -> "Checkpoint":
 
     tokenizer = tokenizers.build("byte", None)
     shape = config.ModelConfig(tokenizer.vocab_size, 16, 8, 1, 2)
-    made = checkpoint.create(shape, tokenizer, config.TrainConfig(batch_size=4, dropout=0.1, validation_split=0.1))
+    made = checkpoint.create(
+        shape, tokenizer, config.TrainConfig(batch_size=4, dropout=0.1, validation_split=0.1, decay_steps=50)
+    )
     for _ in Session(made, data.from_text("dataset.txt", TEXT, tokenizer), None).run(steps):
         pass
     return made
@@ -364,7 +366,8 @@ def main() -> int:
             source = Path(__file__).with_name("fault.c")
             subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
             environment = {**os.environ, LIBRARY: str(library), "LD_PRELOAD": str(library), "FEMTO_THREADS": "1"}
-            return subprocess.run([sys.executable, "-m", "tests.crash", *sys.argv[1:]], env=environment, check=False).returncode
+            again = [sys.executable, str(Path(__file__).parent), *sys.argv[1:]]
+            return subprocess.run(again, env=environment, check=False).returncode
         try:
             if chosen.command == "kills":
                 print(f"{chosen.count} kills: {dict(kill_at_random(chosen.count, work, chosen.seed))}")
