@@ -15,8 +15,7 @@ from femto import checkpoint, commands, experiments, kernels
 from femto.commands import main
 from femto.errors import DataError, FemtoError, RecipeError
 from femto.experiments import measures, ngram, population, reading, report, results, search, sources, verdict
-from femto.experiments.engine import Run, StageStarted
-from femto.experiments.population import ModelEvent
+from femto.experiments.engine import Run, RunEvent, StageStarted, VocabularyStarted
 from femto.experiments.recipe import RELATIONS, Measured
 from femto.experiments.sources import Source
 from femto.training import evaluate
@@ -66,7 +65,7 @@ def small_run(tmp_path: Path, folder: str, **options) -> Run:
     return Run(found, "modern", tmp_path / folder, sources.load(found.data), **options)
 
 
-def all_of(run: Run, stop=lambda: False) -> list[StageStarted | ModelEvent]:
+def all_of(run: Run, stop=lambda: False) -> list[RunEvent]:
     with run.locked(), closing(run.run(stop)) as events:
         return list(events)
 
@@ -101,6 +100,20 @@ def test_the_log_is_told_as_it_is():
     found = reading.load("22").log
     assert (found["verdict"], found["loss"], found["steps"], found["parameters"]) == ("fail", 2.7072, 1143, 1_575_904)
     assert found["question"] == "Is it trapped in a bad local optimum?"
+
+
+def test_a_run_can_be_stopped_while_its_vocabulary_is_learnt(tmp_path):
+    text = RECIPE.replace('"char"', '"bpe", vocab_size = 40').replace("simple_sequence", "simple_dummy2")
+    found = reading.load(written(tmp_path, text))
+
+    def run():
+        return Run(found, "modern", tmp_path / "bpe", sources.load(found.data))
+
+    assert all_of(run(), stop=lambda: True) == [VocabularyStarted(40)]
+    assert not (tmp_path / "bpe" / "tokenizer.json").exists()
+    again = run()
+    assert all_of(again)[0] == VocabularyStarted(40)
+    assert again.finished and checkpoint.load(again.path(again.state.models[0])).tokenizer.vocab_size == 40
 
 
 def test_all_stages_of_a_recipe_happen_in_order(tmp_path, threads):

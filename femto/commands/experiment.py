@@ -200,7 +200,7 @@ def run(
 def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
     """Run all stages and show them."""
     from femto.commands.progress import Progress
-    from femto.experiments.engine import StageStarted
+    from femto.experiments.engine import StageStarted, VocabularyStarted
 
     say = Progress(1, quiet).say
     source = made.source
@@ -210,7 +210,9 @@ def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
     with closing(made.run(stop)) as events, ExitStack() as shown:
         progress = Progress(1, quiet)
         for event in events:
-            if isinstance(event, StageStarted):
+            if isinstance(event, VocabularyStarted):
+                say(f"learning a vocabulary of {event.vocab_size:,} tokens from the text …")
+            elif isinstance(event, StageStarted):
                 shown.close()
                 say(f"stage {event.number} of {event.count}: {event.text}")
                 progress = Progress(event.steps, quiet)

@@ -33,7 +33,19 @@ from femto.session import Event, Saved, Session
 from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.training import Step
 
+VOCAB_SIZE = 768  # of a tokenizer that is learnt, as `train-bpe` has it
 SEEDS = 1_000_000  # that one run has for its models
+
+
+@dataclass(frozen=True)
+class VocabularyStarted:
+    """Before the first stage, a vocabulary is learnt from the text, which takes seconds."""
+
+    vocab_size: int
+
+
+class _Stopped(Exception):
+    """The run was asked to stop while a vocabulary was learnt: nothing of that is kept."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,9 @@ class StageStarted:
     count: int
     text: str
     steps: int  # to train in it, of all models together; 0 if it trains nothing
+
+
+RunEvent = VocabularyStarted | StageStarted | ModelEvent
 
 
 class Run:
@@ -129,7 +144,7 @@ class Run:
         self.state, self.anew = self._fresh(), False
         self.state.save(self.folder)
 
-    def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[StageStarted | ModelEvent, None, None]:
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[RunEvent, None, None]:
         """All stages that are left. When `stop` says so, or the generator is closed, models are saved and a later run goes on."""
         if self.finished:
             return
@@ -144,7 +159,9 @@ class Run:
 
         self.state.save(self.folder)
         try:
-            tokenizer = self._tokenizer()
+            if self._learns_vocabulary:
+                yield VocabularyStarted(self.plan.tokenizer.get("vocab_size", VOCAB_SIZE))
+            tokenizer = self._tokenizer(stop)
             dataset = data.from_documents(self.source.name, self.texts.training.documents, tokenizer)
             held_out = None
             if self.texts.held_out.documents:
@@ -168,6 +185,8 @@ class Run:
                 self.state.stage += 1
                 self.state.entry = {}
                 note()
+        except _Stopped:
+            pass
         finally:
             note()
 
@@ -176,7 +195,11 @@ class Run:
         loaded = checkpoints.load(self.path(model), optimizer=False)
         return Subject(loaded, self.texts, self.state.peak_memory)
 
-    def _tokenizer(self) -> Tokenizer:
+    @property
+    def _learns_vocabulary(self) -> bool:
+        return self.plan.tokenizer.get("kind") == "bpe" and not (self.folder / "tokenizer.json").exists()
+
+    def _tokenizer(self, stop: Callable[[], bool]) -> Tokenizer:
         options = self.plan.tokenizer
         kind, reserve = options.get("kind", "ascii"), options.get("reserve_tokens", 0)
         path = self.folder / "tokenizer.json"
@@ -185,7 +208,13 @@ class Run:
         if self.recipe.data in GENERATORS:
             files.write_atomically(self.folder / "dataset.txt", self.source.documents)
         if kind == "bpe":
-            made: Tokenizer = BpeTokenizer.from_documents(list(self.texts.training.documents), options.get("vocab_size", 768))
+
+            def unless_stopped(event: object) -> None:
+                if stop():
+                    raise _Stopped
+
+            texts = list(self.texts.training.documents)
+            made: Tokenizer = BpeTokenizer.from_documents(texts, options.get("vocab_size", VOCAB_SIZE), show_event=unless_stopped)
             made = made.with_reserved(reserve)
         else:
             made = tokenizers.build(kind, self.texts.training.text if kind == "char" else None, reserve_tokens=reserve)
