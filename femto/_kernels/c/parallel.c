@@ -7,8 +7,14 @@
 #include <omp.h>
 #endif
 
-/* A parallel region costs about 1 us when the threads are awake and 30 us when they sleep; 50,000 operations take 1 us. */
-#define SERIAL_WORK 60000.0
+/* A parallel region costs about 1 us when the threads are awake and 30 us when they sleep; 50,000 operations take 1 us.
+ * `.ci/sanitize thread` defines both otherwise, so that tasks of any size go to threads in turn. */
+#ifndef FEMTO_SERIAL_WORK
+#define FEMTO_SERIAL_WORK 60000.0
+#endif
+#ifndef FEMTO_SCHEDULE
+#define FEMTO_SCHEDULE dynamic, 1
+#endif
 
 static int thread_count = 1;
 static volatile int forked; /* libgomp's threads do not exist in a forked child: it computes on its own thread */
@@ -35,8 +41,8 @@ void femto_parallel_for(int64_t tasks, double work, femto_task task, void *argum
 #ifdef _OPENMP
     int64_t threads = femto_get_threads();
     if (threads > tasks) threads = tasks;
-    if (threads > 1 && work > SERIAL_WORK) {
-#pragma omp parallel for num_threads((int)threads) schedule(dynamic, 1)
+    if (threads > 1 && work > FEMTO_SERIAL_WORK) {
+#pragma omp parallel for num_threads((int)threads) schedule(FEMTO_SCHEDULE)
         for (int64_t i = 0; i < tasks; i++) task(arguments, i);
         return;
     }
