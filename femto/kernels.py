@@ -191,6 +191,8 @@ def exponential(x: Floats, out: Floats | None = None) -> Floats:
 def rotary_tables(tokens: int, head_size: int, base: float = 10000.0) -> tuple[Floats, Floats]:
     """Cosines and sines (T, hs // 2) of rotary positions: angle t / base^(2c/hs) (Su et al. 2021). An odd head size leaves
     its last column unrotated."""
+    if tokens < 0 or head_size < 0 or not base > 0:
+        raise ValueError(f"rotary_tables: expected sizes from 0 and a base above 0, got {tokens}, {head_size} and {base}")
     pairs = head_size // 2
     angles = np.outer(np.arange(tokens), float(base) ** (-2.0 * np.arange(pairs) / max(head_size, 1)))
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
@@ -202,7 +204,7 @@ def rotary(x: Floats, cosine: Floats, sine: Floats, num_heads: int, inverse: boo
     Row r belongs to token r mod T of the tables (T, hs // 2). `inverse` turns back, which is the gradient.
     """
     tokens, columns = _shape(cosine, "cosine", 2)[0], _shape(x, "x", 2)[1]
-    if num_heads < 1 or columns % num_heads:
+    if not 1 <= num_heads <= columns or columns % num_heads:
         raise ValueError(f"x: {columns} columns do not divide into {num_heads} heads")
     core.rotary(x, cosine, sine, tokens, num_heads, columns // num_heads, inverse)
     return x
@@ -269,7 +271,8 @@ def attention_backward(
 
 def _attention_shape(qkv: Floats, num_heads: int, tokens: int) -> tuple[int, int]:
     shape = np.shape(qkv)
-    if len(shape) != 2 or num_heads < 1 or tokens < 1 or shape[1] % (3 * num_heads) or shape[0] % tokens:
+    heads_fit = len(shape) == 2 and 1 <= num_heads <= shape[1] and not shape[1] % (3 * num_heads)
+    if not heads_fit or tokens < 1 or shape[0] % tokens:
         raise ValueError(f"qkv: shape {shape} is not (B*T, 3*H*hs) with T = {tokens} and H = {num_heads}")
     return shape[0] // tokens, shape[1] // (3 * num_heads)
 

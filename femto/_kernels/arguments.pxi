@@ -4,10 +4,13 @@
 cdef enum:
     MAX_ARGUMENTS = 12
 
+cdef int64_t MAX_FIRST = 2**40  # rows or sequences of a batch before the first of a call
+
 cdef enum Access:
     READ            # must not overlap any output
-    READ_IN_PLACE   # may be the very same memory as an output
-    WRITE
+    READ_IN_PLACE   # may be the very same memory as the output WRITE_IN_PLACE
+    WRITE           # this one and the next are outputs
+    WRITE_IN_PLACE
 
 
 cdef class Arguments:
@@ -28,9 +31,9 @@ cdef class Arguments:
         cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT
         cdef const char *wanted = b"int32" if integer else b"float32"
         try:
-            PyObject_GetBuffer(array, view, flags | (PyBUF_WRITABLE if access == WRITE else 0))
+            PyObject_GetBuffer(array, view, flags | (PyBUF_WRITABLE if access >= WRITE else 0))
         except (BufferError, ValueError) as error:
-            raise ValueError(f"{name.decode()}: {error}; expected a writable array" if access == WRITE
+            raise ValueError(f"{name.decode()}: {error}; expected a writable array" if access >= WRITE
                              else f"{name.decode()}: {error}") from None
         except TypeError:
             raise TypeError(f"{name.decode()}: expected a NumPy array of {wanted.decode()}, "
@@ -79,13 +82,13 @@ cdef class Arguments:
     cdef int check_overlap(self) except -1:
         cdef int i, j
         for i in range(self.count):
-            if self.access[i] != WRITE:
+            if self.access[i] < WRITE:
                 continue
             for j in range(self.count):
-                if j == i or (self.access[j] == WRITE and j < i) or not overlap(&self.views[i], &self.views[j]):
+                if j == i or (self.access[j] >= WRITE and j < i) or not overlap(&self.views[i], &self.views[j]):
                     continue
-                if self.access[j] == READ_IN_PLACE and self.views[i].buf == self.views[j].buf and same_layout(
-                        &self.views[i], &self.views[j]):
+                if (self.access[i] == WRITE_IN_PLACE and self.access[j] == READ_IN_PLACE
+                        and self.views[i].buf == self.views[j].buf and same_layout(&self.views[i], &self.views[j])):
                     continue
                 raise ValueError(f"{self.names[i].decode()} shares memory with {self.names[j].decode()}")
         return 0
@@ -130,6 +133,13 @@ cdef int finish(int status) except -1:
     if status:
         raise MemoryError("no memory for a kernel's scratch space")
     return 0
+
+
+cdef int64_t integer(object value, str name, int64_t lowest, int64_t highest) except? -1:
+    cdef object number = index(value)
+    if not lowest <= number <= highest:
+        raise ValueError(f"{name}: expected from {lowest} to {highest}, got {number}")
+    return number
 
 
 cdef int set_dropout(femto_dropout *dropout, double probability, object seed, object step, object site) except -1:

@@ -18,15 +18,13 @@ cdef int set_attention(femto_attention_arguments *p, Arguments arrays, object qk
 
 def attention_forward(object out, object row_max, object row_scale, object qkv, int64_t batch,
                       int64_t tokens, int64_t heads, int64_t head_size, double dropout, object seed, object step, object site,
-                      int64_t first_sequence):
+                      object first_sequence):
     cdef Arguments arrays = Arguments()
     cdef femto_attention_arguments p
     cdef int status
     set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, WRITE)
     set_dropout(&p.dropout, dropout, seed, step, site)
-    if not 0 <= first_sequence < 2**40:
-        raise ValueError(f"first_sequence: expected from 0 to 2^40, got {first_sequence}")
-    p.first_sequence = first_sequence
+    p.first_sequence = integer(first_sequence, "first_sequence", 0, MAX_FIRST)
     arrays.check_overlap()
     with nogil:
         status = kernels.attention_forward(&p)
@@ -35,15 +33,13 @@ def attention_forward(object out, object row_max, object row_scale, object qkv, 
 
 def attention_backward(object d_qkv, object d_out, object out, object row_max, object row_scale, object qkv,
                        int64_t batch, int64_t tokens, int64_t heads, int64_t head_size, double dropout,
-                       object seed, object step, object site, int64_t first_sequence):
+                       object seed, object step, object site, object first_sequence):
     cdef Arguments arrays = Arguments()
     cdef femto_attention_arguments p
     cdef int status
     set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, READ)
     set_dropout(&p.dropout, dropout, seed, step, site)
-    if not 0 <= first_sequence < 2**40:
-        raise ValueError(f"first_sequence: expected from 0 to 2^40, got {first_sequence}")
-    p.first_sequence = first_sequence
+    p.first_sequence = integer(first_sequence, "first_sequence", 0, MAX_FIRST)
     p.d_out = arrays.matrix(d_out, b"d_out", batch * tokens, heads * head_size, READ, &p.ld_d_out)
     p.d_qkv = arrays.matrix(d_qkv, b"d_qkv", batch * tokens, 3 * heads * head_size, WRITE, &p.ld_d_qkv)
     arrays.check_overlap()
@@ -52,21 +48,22 @@ def attention_backward(object d_qkv, object d_out, object out, object row_max, o
     finish(status)
 
 
-def attention_decode(object out, object query, object keys, object values, int64_t heads, int64_t head_size, int64_t length,
+def attention_decode(object out, object query, object keys, object values, int64_t heads, int64_t head_size, object length,
                      int64_t capacity):
     cdef Arguments arrays = Arguments()
     cdef int64_t padded = (head_size + 15) // 16 * 16
     cdef int status
-    if heads < 1 or head_size < 1 or capacity % 16 or not 1 <= length <= capacity:
+    if heads < 1 or head_size < 1 or capacity % 16 or not 1 <= index(length) <= capacity:
         raise ValueError(f"keys: expected capacity a multiple of 16 and 1 <= length <= capacity, "
                          f"got heads {heads}, head size {head_size}, length {length}, capacity {capacity}")
+    cdef int64_t seen = length
     cdef const float *query_ = <const float *>arrays.flat(query, b"query", heads * head_size, READ, False)
     cdef const float *keys_ = <const float *>arrays.flat(keys, b"keys", heads * head_size * capacity, READ, False)
     cdef const float *values_ = <const float *>arrays.flat(values, b"values", heads * capacity * padded, READ, False)
     cdef float *out_ = <float *>arrays.flat(out, b"out", heads * head_size, WRITE, False)
     arrays.check_overlap()
     with nogil:
-        status = kernels.attention_decode(out_, query_, keys_, values_, heads, head_size, length, capacity)
+        status = kernels.attention_decode(out_, query_, keys_, values_, heads, head_size, seen, capacity)
     finish(status)
 
 

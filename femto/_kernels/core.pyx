@@ -29,7 +29,7 @@ def supported_isas():
     return [names[i].decode() for i in range(count)]
 
 
-def set_isa(str name):
+def set_isa(str name not None):
     global kernels
     cdef bytes encoded = name.encode()
     cdef const femto_kernels *table = femto_select(encoded)
@@ -46,10 +46,8 @@ def num_threads():
     return femto_get_threads()
 
 
-def set_num_threads(int threads):
-    if threads < 1 or threads > 4096:
-        raise ValueError(f"number of threads must be from 1 to 4096, got {threads}")
-    femto_set_threads(threads)
+def set_num_threads(object threads):
+    femto_set_threads(<int>integer(threads, "number of threads", 1, 4096))
 
 
 include "arguments.pxi"

@@ -2,7 +2,7 @@ def gelu_forward(object out, object x):
     cdef Arguments arrays = Arguments()
     cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     cdef int64_t count = arrays.views[0].len // 4
-    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE, False)
+    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE_IN_PLACE, False)
     arrays.check_overlap()
     with nogil:
         kernels.gelu_forward(out_, x_, count)
@@ -13,7 +13,7 @@ def gelu_backward(object dx, object dout, object x):
     cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     cdef int64_t count = arrays.views[0].len // 4
     cdef const float *dout_ = <const float *>arrays.flat(dout, b"dout", count, READ_IN_PLACE, False)
-    cdef float *dx_ = <float *>arrays.flat(dx, b"dx", count, WRITE, False)
+    cdef float *dx_ = <float *>arrays.flat(dx, b"dx", count, WRITE_IN_PLACE, False)
     arrays.check_overlap()
     with nogil:
         kernels.gelu_backward(dx_, dout_, x_, count)
@@ -23,20 +23,19 @@ def exponential(object out, object x):
     cdef Arguments arrays = Arguments()
     cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     cdef int64_t count = arrays.views[0].len // 4
-    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE, False)
+    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE_IN_PLACE, False)
     arrays.check_overlap()
     with nogil:
         kernels.exponential(out_, x_, count)
 
 
 def dropout(object out, object x, object residual, int64_t columns, double probability, object seed, object step,
-            object site, int64_t first_row):
+            object site, object first_row):
     cdef Arguments arrays = Arguments()
     cdef femto_dropout settings
     cdef int status
+    cdef int64_t first = integer(first_row, "first_row", 0, MAX_FIRST)
     set_dropout(&settings, probability, seed, step, site)
-    if not 0 <= first_row < 2**40:
-        raise ValueError(f"first_row: expected from 0 to 2^40, got {first_row}")
     cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     cdef int64_t count = arrays.views[0].len // 4
     if columns < 1 or count % columns:
@@ -44,10 +43,10 @@ def dropout(object out, object x, object residual, int64_t columns, double proba
     cdef const float *residual_ = NULL
     if residual is not None:
         residual_ = <const float *>arrays.flat(residual, b"residual", count, READ_IN_PLACE, False)
-    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE, False)
+    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE_IN_PLACE, False)
     arrays.check_overlap()
     with nogil:
-        status = kernels.dropout(out_, x_, residual_, &settings, first_row, count // columns, columns)
+        status = kernels.dropout(out_, x_, residual_, &settings, first, count // columns, columns)
     finish(status)
 
 
@@ -80,17 +79,18 @@ cdef double power(double base, int64_t exponent) noexcept:
 
 
 def adamw(object parameters, object m, object v, object gradients, float gradient_scale, float learning_rate, double beta1,
-          double beta2, float epsilon, float weight_decay, int64_t step):
+          double beta2, float epsilon, float weight_decay, object step):
     cdef Arguments arrays = Arguments()
     cdef float *parameters_ = <float *>arrays.flat(parameters, b"parameters", -1, WRITE, False)
     cdef int64_t count = arrays.views[0].len // 4
     cdef float *m_ = <float *>arrays.flat(m, b"m", count, WRITE, False)
     cdef float *v_ = <float *>arrays.flat(v, b"v", count, WRITE, False)
     cdef const float *gradients_ = <const float *>arrays.flat(gradients, b"gradients", count, READ, False)
-    if not 0 <= step < 2**62 or not (0.0 <= beta1 < 1.0 and 0.0 <= beta2 < 1.0):
-        raise ValueError(f"adamw: expected step >= 0 and betas in [0, 1), got step {step}, betas {beta1} and {beta2}")
+    cdef int64_t steps = integer(step, "adamw: step", 0, 2**62) + 1
+    if not (0.0 <= beta1 < 1.0 and 0.0 <= beta2 < 1.0):
+        raise ValueError(f"adamw: expected betas in [0, 1), got {beta1} and {beta2}")
     arrays.check_overlap()
-    cdef double correction1 = 1.0 - power(beta1, step + 1), correction2 = 1.0 - power(beta2, step + 1)
+    cdef double correction1 = 1.0 - power(beta1, steps), correction2 = 1.0 - power(beta2, steps)
     with nogil:
         kernels.adamw(parameters_, m_, v_, gradients_, count, gradient_scale, learning_rate, <float>beta1, <float>beta2,
                       epsilon, weight_decay, correction1, correction2)

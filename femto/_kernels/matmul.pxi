@@ -34,7 +34,7 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
                          f"{' transposed' if transpose_a else ''}, b {shape_of(view)}"
                          f"{' transposed' if transpose_b else ''})")
 
-    p.c = arrays.matrix(out, b"out", p.m, p.n, WRITE, &p.ldc)
+    p.c = arrays.matrix(out, b"out", p.m, p.n, WRITE_IN_PLACE, &p.ldc)
     if residual is not None:
         p.initial = arrays.matrix(residual, b"residual", p.m, p.n, READ_IN_PLACE, &p.ld_initial)
     if bias is not None:

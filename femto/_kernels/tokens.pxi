@@ -63,7 +63,7 @@ def cross_entropy(object losses, object dlogits, object logits, object targets, 
     cdef float *losses_ = <float *>arrays.flat(losses, b"losses", rows, WRITE, False)
     cdef float *dlogits_ = NULL
     if dlogits is not None:
-        dlogits_ = arrays.matrix(dlogits, b"dlogits", rows, vocabulary, WRITE, &ld_dlogits)
+        dlogits_ = arrays.matrix(dlogits, b"dlogits", rows, vocabulary, WRITE_IN_PLACE, &ld_dlogits)
     arrays.check_overlap()
     check_ids(targets_, rows, -1, vocabulary, "targets")
     with nogil:

@@ -185,6 +185,23 @@ def test_outputs_that_share_memory_are_value_errors(kernel, name):
             refuse(ValueError, kernel, name, view, arrays)
 
 
+def test_an_input_that_may_be_one_output_may_not_be_another():
+    """One row, or one column, so that both have as many elements."""
+    row, column = np.ones((1, 7), np.float32), np.ones((40, 1), np.float32)
+    wide = np.ones((40, 2), np.float32)
+    for output, call in {
+        "column_sums": lambda: kernels.matmul(row[:, :1], row.copy(), transpose_a=True, residual=row, column_sums=row[0]),
+        "gelu_slope": lambda: kernels.matmul(row[:, :1], row.copy(), residual=row, gelu_slope=row),
+        "mean": lambda: kernels.layer_norm_forward(column, row[0, :1].copy(), row[0, :1].copy(), mean=column[:, 0]),
+        "dgain": lambda: kernels.layer_norm_backward(
+            row, row.copy(), row[0, :1].copy(), row[0, :1].copy(), row[0].copy(), row[0], row[0].copy()),
+        "losses": lambda: kernels.cross_entropy(wide[:, :1], np.zeros(40, np.int32), losses=wide.reshape(-1)[:40]),
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=rf"{output} shares memory|shares memory with {output}"):
+            call()
+        assert (row == 1).all() and (column == 1).all() and (wide == 1).all()
+
+
 @pytest.mark.parametrize(("kernel", "name"), [("cross_entropy", "targets"), ("embedding_forward", "tokens"),
                                               ("embedding_backward", "tokens")])  # fmt: skip
 def test_ids_out_of_range_are_value_errors(kernel, name):
