@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -48,6 +50,14 @@ class BuildKernels(build_ext):
         for extension in self.extensions:
             extension.extra_compile_args += [*COMPILE_FLAGS, *compile_flags]
             extension.extra_link_args += link_flags
+        one_by_one = self.compiler.compile
+
+        def side_by_side(sources: list[str], *arguments: Any, **options: Any) -> list[str]:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = pool.map(lambda source: one_by_one([source], *arguments, **options), sources)
+                return [path for paths in objects for path in paths]
+
+        self.compiler.compile = side_by_side
         super().build_extensions()
 
 
