@@ -1,4 +1,4 @@
-"""Whatever shape, stride, type and memory the arrays of a call have, it gives the reference's result or refuses and writes nothing.
+"""Whatever shape, stride, type and memory arrays have, a call gives the reference's result, or refuses and writes nothing.
 
 test_arguments.py has one wrong argument at a time, and which error it must be; here arguments of every size are made strange one
 or two at a time. Each array lies in memory of its own among canaries, all of which is compared byte by byte after the call.
@@ -193,10 +193,11 @@ def attention(draw: Callable, backward: bool) -> Call:
     values |= {"d_out": numbers(draw, batch * tokens, d), "d_qkv": numbers(draw, batch * tokens, 3 * d)}
 
     def expect(v: Arrays) -> Arrays:
+        if any(not np.allclose(flat(v[name]), flat(array), 1e-4, 1e-4) for name, array in forward(v).items()):
+            return {}  # of no forward pass: memory is shared among the inputs
         batch = len(v["qkv"]) // tokens
-        return {
-            "d_qkv": reference.attention_gradient(v["d_out"], v["qkv"], batch, heads, mask=mask(batch)) if batch else np.empty(0)
-        }
+        gradient = reference.attention_gradient(v["d_out"], v["qkv"], batch, heads, mask=mask(batch)) if batch else np.empty(0)
+        return {"d_qkv": gradient}
 
     def run(v: Arrays) -> Arrays:
         return {"d_qkv": kernels.attention_backward(**v, num_heads=heads, tokens=tokens, **options)}
@@ -454,12 +455,15 @@ def check(call: Call, placed: dict[str, Placed], strange: list[str]) -> bool:
     before = {name: copied(array) for name, array in arrays.items()}
     memory = {name: each.memory.copy() for name, each in placed.items()}
     with np.errstate(all="ignore"):
+        refused = None
         try:
             returned = call.run(arrays)
         except (ValueError, TypeError) as error:
-            assert str(error)
+            refused = str(error)
+        if refused is not None:
+            assert refused
             for name, each in placed.items():
-                assert (each.memory == memory[name]).all(), f"{name}: written to by a call that was refused: {error}"
+                assert (each.memory == memory[name]).all(), f"{name}: written to by a call that was refused: {refused}"
             return False
         results = {name: copied(arrays[name]) for name in call.outputs.split() if isinstance(arrays.get(name), np.ndarray)}
         for name in results:
@@ -467,8 +471,9 @@ def check(call: Call, placed: dict[str, Placed], strange: list[str]) -> bool:
             arrays[name][...] = before[name]
         for name, each in placed.items():
             assert (each.memory == memory[name]).all(), f"{name}: written to beside the outputs"
-        if "not finite" in strange:
-            return True
+        floats = [each for each in before.values() if isinstance(each, np.ndarray) and each.dtype == np.float32]
+        if "not finite" in strange or ("shared" in strange and not all(np.isfinite(each).all() for each in floats)):
+            return True  # -1 among integers is a NaN to floats that share its memory
         for name, expected in call.expect(before).items():
             actual = results.get(name, returned.get(name))
             np.testing.assert_allclose(flat(actual), flat(expected), rtol=3e-5, atol=3e-4, err_msg=f"{name}, {strange}")
@@ -510,7 +515,8 @@ def test_strange_arrays_are_computed_or_refused_and_nothing_else_is_written(kern
     call = CALLS[kernel](data.draw)
     placed = {name: place(values) for name, values in call.values.items()}
     names = data.draw(st.lists(st.sampled_from(sorted(call.values)), min_size=1, max_size=2, unique=True))
-    strange = [make_strange(data.draw, call, placed, name) for name in names]
+    with np.errstate(invalid="ignore"):  # NaN as an integer
+        strange = [make_strange(data.draw, call, placed, name) for name in names]
     check(call, placed, strange)
 
 
