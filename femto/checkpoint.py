@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto import config as records
-from femto import container, files, tokenizers
+from femto import container, files, strict_json, tokenizers
 from femto.buffers import layout_size
 from femto.config import ModelConfig, TrainConfig
 from femto.errors import CheckpointError, ConfigError, TokenizerError
@@ -27,7 +27,7 @@ from femto.tokenizers import Tokenizer
 
 SECTIONS = frozenset({"model", "tokenizer", "training", "history", "losses", "milliseconds", "parameters", "optimizer"})
 COUNTS = {"session": ("first_step", "steps"), "insert-layer": ("index",), "init-with": ("parent_steps",)}  # of history entries
-MAX_JSON_BYTES = 512 << 20  # of one JSON section: what 65,536 tokens of 1024 bytes need at most
+MAX_JSON_BYTES = tokenizers.MAX_FILE_BYTES  # of one JSON section
 
 
 @dataclass
@@ -112,9 +112,7 @@ def is_model(path: str | os.PathLike[str]) -> bool:
 def opened(path: str | os.PathLike[str], what: str = "the model") -> Iterator[BinaryIO]:
     """A regular file, open for reading. Raises CheckpointError, also for an OSError of whoever reads it."""
     try:
-        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for ever
-            raise CheckpointError(f"{path}: cannot read {what}: not a regular file")
-        with open(path, "rb") as file:
+        with files.opened(path) as file:
             yield file
     except OSError as error:
         hint = "; `femto init` makes a new model" if isinstance(error, FileNotFoundError) and what == "the model" else ""
@@ -125,8 +123,8 @@ def _parse(reader: container.Reader, path: str | os.PathLike[str], name: str) ->
     if reader.length(name) > MAX_JSON_BYTES:
         raise CheckpointError(f"{path}: section {name} is larger than {MAX_JSON_BYTES >> 20} MiB")
     try:
-        return json.loads(reader.read(name))
-    except (ValueError, RecursionError) as error:
+        return strict_json.parse(reader.read(name))
+    except ValueError as error:
         raise CheckpointError(f"{path}: section {name} is not JSON: {error}") from error
 
 
@@ -146,6 +144,8 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
     def floats(name: str) -> NDArray[np.float32]:
         if reader.length(name) % 4:
             raise CheckpointError(f"{path}: section {name} is not float32")
+        if reader.length(name) != 4 * min(steps, KEPT_STEPS):  # before any memory is taken for them
+            raise CheckpointError(f"{path}: the history's steps do not add up")
         return np.frombuffer(reader.read(name), "<f4").astype(np.float32)
 
     try:
@@ -169,15 +169,11 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
     _read_floats(reader, "parameters", model.parameters)
 
     entries, steps = _entries(parse("history"), path), 0
-    for entry in entries:
-        if entry["kind"] == "session":
-            if entry["first_step"] != steps:
-                raise CheckpointError(f"{path}: the history's steps do not add up")
-            steps += entry["steps"]
-    losses, milliseconds = floats("losses"), floats("milliseconds")
-    if not len(losses) == len(milliseconds) == min(steps, KEPT_STEPS):
-        raise CheckpointError(f"{path}: the history's steps do not add up")
-    history = History.restored(entries, losses, milliseconds, steps)
+    for session in History(entries).sessions():
+        if session["first_step"] != steps:
+            raise CheckpointError(f"{path}: the history's steps do not add up")
+        steps += session["steps"]
+    history = History.restored(entries, floats("losses"), floats("milliseconds"), steps)
 
     step = training_section["optimizer_step"]
     if (step is None) != ("optimizer" not in reader) or (step is not None and (type(step) is not int or not 0 <= step < 2**32)):

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
-from femto.errors import ConfigError
+from femto.errors import ConfigError, brief
 
 BLOCKS = ("pre-norm", "reference")
 POSITIONAL_ENCODINGS = ("none", "absolute", "learned", "rotary")
@@ -12,11 +12,12 @@ DECAYS = ("linear", "cosine")
 
 MAX_TOKENS = 65_536
 MAX_VOCABULARY = 65_536
+MAX_LAYERS = 4096
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {brief(value)}")
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class ModelConfig:
             ("vocab_size", MAX_VOCABULARY),
             ("num_tokens", MAX_TOKENS),
             ("embedding_degree", 65_536),
-            ("num_layers", 4096),
+            ("num_layers", MAX_LAYERS),
             ("num_heads", 65_536),
         ):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= limit:
-                raise ConfigError(f"{name} must be a whole number from 1 to {limit:,}, got {value!r}")
+                raise ConfigError(f"{name} must be a whole number from 1 to {limit:,}, got {brief(value)}")
         if self.embedding_degree % self.num_heads:
             raise ConfigError(
                 f"embedding_degree {self.embedding_degree} does not divide into num_heads {self.num_heads}; "
@@ -53,7 +54,7 @@ class ModelConfig:
         _one_of("positional_encoding", self.positional_encoding, POSITIONAL_ENCODINGS)
         _one_of("initializer", self.initializer, INITIALIZERS)
         if type(self.rotary_base) not in (int, float) or not 1.0 <= self.rotary_base <= 1e9:
-            raise ConfigError(f"rotary_base must be a number from 1 to 1e9, got {self.rotary_base!r}")
+            raise ConfigError(f"rotary_base must be a number from 1 to 1e9, got {brief(self.rotary_base)}")
 
     @property
     def head_size(self) -> int:
@@ -105,10 +106,10 @@ class TrainConfig:
             if name == "decay_steps" and value is None:
                 continue
             if type(value) is not int or not lowest <= value <= highest:
-                raise ConfigError(f"{name} must be a whole number from {lowest} to {highest:,}, got {value!r}")
+                raise ConfigError(f"{name} must be a whole number from {lowest} to {highest:,}, got {brief(value)}")
         micro = self.micro_batch_size
         if type(micro) is not int or micro < 0 or (micro and self.batch_size % micro):
-            raise ConfigError(f"micro_batch_size must be 0 or divide batch_size {self.batch_size}, got {micro!r}")
+            raise ConfigError(f"micro_batch_size must be 0 or divide batch_size {self.batch_size}, got {brief(micro)}")
         for name, lowest_rate, limit in (
             ("dropout", 0.0, 0.99),
             ("learning_rate", 0.0, 1e3),
@@ -122,7 +123,7 @@ class TrainConfig:
         ):
             rate = getattr(self, name)
             if type(rate) not in (int, float) or not lowest_rate <= rate <= limit:
-                raise ConfigError(f"{name} must be a number from {lowest_rate:g} to {limit:g}, got {rate!r}")
+                raise ConfigError(f"{name} must be a number from {lowest_rate:g} to {limit:g}, got {brief(rate)}")
         _one_of("decay", self.decay, DECAYS)
 
 
@@ -163,7 +164,7 @@ def from_json(kind: type[Record], document: object) -> Record:
         raise ConfigError(f"expected a JSON object for {kind.__name__}, got {type(document).__name__}")
     known = {field.name for field in fields(kind)}
     for name in document.keys() - known:
-        raise ConfigError(f"{kind.__name__} has no field {name!r}; was the file written by a newer femto?")
+        raise ConfigError(f"{kind.__name__} has no field {brief(name)}; was the file written by a newer femto?")
     for name in known - document.keys():
         raise ConfigError(f"{kind.__name__} lacks the field {name!r}")
     return kind(**document)

@@ -1,5 +1,6 @@
 """Text to token ids to batches. A batch is a function of seed and step, so resuming needs no state."""
 
+import errno
 import hashlib
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from femto import memory, random_numbers
+from femto import files, memory, random_numbers
 from femto.errors import DataError
 from femto.tokenizers import Tokenizer
 
@@ -41,9 +42,10 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         size = os.stat(path).st_size
         memory.require({"its bytes": size, "its tokens": size}, f"{path}: a data set of this size", "take a part of it")
-        return Path(path).read_bytes()
+        return files.read(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot read the data set: {error.strerror}") from error
+        hint = "; `-` reads standard input" if error.errno == errno.EINVAL else ""
+        raise DataError(f"{path}: cannot read the data set: {error.strerror}{hint}") from error
 
 
 def read_documents(path: str | os.PathLike[str]) -> list[bytes]:
@@ -56,9 +58,9 @@ def read_documents(path: str | os.PathLike[str]) -> list[bytes]:
         documents = [read_bytes(path)]
     else:
         names: list[Path] = []
-        for folder, folders, files in os.walk(path, onerror=_refuse):
+        for folder, folders, inside in os.walk(path, onerror=_refuse):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            names += [Path(folder, name) for name in files if not name.startswith(".")]
+            names += [Path(folder, name) for name in inside if not name.startswith(".")]
         documents = [read_bytes(name) for name in sorted(names) if name.is_file()]
     documents = [document for document in documents if document]
     if not documents:

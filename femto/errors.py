@@ -34,3 +34,12 @@ class ResourceError(FemtoError):
 
 class RecipeError(FemtoError):
     """A recipe of an experiment, or the folder of its run, is not valid."""
+
+
+def brief(value: object) -> str:
+    """A value from a file for an error message: ASCII, on one line, and not long."""
+    try:
+        shown = ascii(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a nest of thousands of levels
+        shown = type(value).__name__
+    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -1,4 +1,4 @@
-"""Writing a file so that after any failure the old one or the new one is there, whole."""
+"""Reading regular files only, and writing a file so that after any failure the old one or the new one is there, whole."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -53,7 +53,7 @@ def _replace(target: Path, chunks: Iterable[bytes | memoryview]) -> None:
         raise
 
 
-def _temporary(target: Path) -> tuple[Path, IO[bytes]]:
+def _temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new file beside `target`, locked as long as it is open."""
     while True:
         temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
@@ -100,6 +100,29 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if not os.access(target.parent, os.W_OK):
         raise PermissionError(errno.EACCES, "the folder cannot be written")
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A regular file, open for reading. Raises OSError, also if it is of another kind (a pipe would wait for ever, a device
+    never end), and if what is done with it needs more memory than there is."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "not a regular file")
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, "more than the memory holds") from error
+
+
+def read(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """The bytes of a regular file, `most` of them at most. Raises OSError, as `opened` does."""
+    with opened(path) as file:
+        content = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(content) > most:
+        size = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
+        raise OSError(errno.EFBIG, f"larger than {size}")
+    return content
 
 
 @contextmanager

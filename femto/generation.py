@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from femto import random_numbers
 from femto.checkpoint import Checkpoint
-from femto.errors import ConfigError
+from femto.errors import CheckpointError, ConfigError
 from femto.kernels import Floats
 from femto.model import Decoder, Graph, Model
 from femto.tokenizers import StreamDecoder
@@ -86,7 +86,7 @@ def generate(checkpoint: Checkpoint, prompt: str, count: int, sampling: Sampling
     """`count` tokens after the prompt, one at a time.
 
     An empty prompt starts as after a newline, where the tokenizer has one. Prompts longer than the context are read from
-    their end.
+    their end. Raises CheckpointError if a logit is not finite.
     """
     tokenizer = checkpoint.tokenizer
     ids = tokenizer.encode(prompt or "\n").tolist()
@@ -94,6 +94,8 @@ def generate(checkpoint: Checkpoint, prompt: str, count: int, sampling: Sampling
     logits_after = next_logits(checkpoint.model, ids)
     for index in range(count):
         logits = next(logits_after)
+        if not np.isfinite(logits).all():
+            raise CheckpointError("the model is broken: its logits are not finite; go on from an earlier copy of it")
         token = sample(logits, sampling, index)
         ids.append(token)
         text = decoder.feed(token) + (decoder.flush() if index == count - 1 else "")

@@ -15,9 +15,9 @@ import numpy as np
 from femto import config as records
 from femto.buffers import Floats
 from femto.checkpoint import Checkpoint, opened
-from femto.config import MAX_VOCABULARY, PRESETS, ModelConfig
+from femto.config import MAX_LAYERS, MAX_VOCABULARY, PRESETS, ModelConfig
 from femto.container import MAGIC
-from femto.errors import CheckpointError, ConfigError, TokenizerError
+from femto.errors import CheckpointError, ConfigError, TokenizerError, brief
 from femto.history import History
 from femto.model import Model
 from femto.optimizer import AdamW
@@ -130,7 +130,7 @@ class _Reader:
         except UnicodeDecodeError:
             self.refuse(f"{what} is not UTF-8")
         if pattern and not pattern.fullmatch(text):
-            self.refuse(f"{what} is {_brief(text)}, not hexadecimal digits as the log's program writes them")
+            self.refuse(f"{what} is {brief(text)}, not hexadecimal digits as the log's program writes them")
         return text
 
     def floats(self, count: int, what: str) -> Floats:
@@ -196,7 +196,7 @@ def _tensors(reader: _Reader, targets: dict[str, Floats], what: str, count: int)
     missing = dict.fromkeys(targets)
     for _ in range(count):
         name = reader.string(f"the name of a {what}")
-        named = f"{what} {_brief(name)}"
+        named = f"{what} {brief(name)}"
         if name not in targets:
             reader.refuse(f"{named} is not one of a model of this shape")
         if name not in missing:
@@ -243,7 +243,10 @@ def _history(reader: _Reader, encoding: str) -> History:
         elif tag == SESSION:
             entry = _session(reader, history, named, len(losses))
         elif tag == INSERT_LAYER:
-            entry = history.add("insert-layer", index=reader.u64(f"the index of {named}"))
+            at = reader.u64(f"the index of {named}")
+            if at > MAX_LAYERS:
+                reader.refuse(f"the index of {named} is {at}, not 0 to {MAX_LAYERS}")
+            entry = history.add("insert-layer", index=at)
         else:
             entry = history.add("reset-optimizer")
         entry["id"] = reader.string(f"the id of {named}", _ID)
@@ -267,9 +270,3 @@ def _session(reader: _Reader, history: History, named: str, first_step: int) -> 
     }
     exact = float(str(np.float32(dropout)))  # 0.1 for the float32 next to it
     return history.add("session", dropout=exact, dataset=dataset, first_step=first_step, steps=0)
-
-
-def _brief(text: str) -> str:
-    """A string from the file for an error message: ASCII, on one line, and not long."""
-    shown = ascii(text)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

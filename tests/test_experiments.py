@@ -338,7 +338,7 @@ def test_every_machine_has_code_and_prose():
         ('data = "simple_sequence"', 'data = "poems"', "data: must be one of"),
         ('measure = "steps"', 'measure = "sums"', "sums is a measure of addition_dummy, not of simple_sequence"),
         ('measure = "training_loss"', 'measure = "five_gram"', "five_gram is a measure of text, not of simple_sequence"),
-        ('measure = "training_loss"', 'measure = "training_loss", last = 0', "modern.checks[0].last: must be at least 1"),
+        ('measure = "training_loss"', 'measure = "training_loss", last = 0', "modern.checks[0].last: must be from 1 to"),
         ("stages = [", 'stages = [ { do = "init", name = "model2" },', "two models would be called model2"),
         ("stages = [", 'stages = [ { do = "init", name = "model1-ext1" },', "two models would be called model1-ext1"),
         ('snapshot = "early"', 'snapshot = "ext1"', "two models would be called model1-ext1"),

@@ -114,7 +114,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.state.stage == len(self.plan.stages)
+        return self.state.stage >= len(self.plan.stages)
 
     def path(self, model: str) -> Path:
         return self.folder / f"{model}.dat"
@@ -275,7 +275,7 @@ class Run:
         if not chosen:
             raise RecipeError(f"recipe {self.recipe.name}: stage {self.state.stage + 1}: no model is called {stage.models}")
         reached = {name: checkpoints.load(self.path(name), optimizer=False).history.num_steps for name in chosen}
-        if not self.state.entry:
+        if self.state.entry.keys() != set(chosen):
             self.state.entry = dict(reached)
             self.state.save(self.folder)
         entry = self.state.entry

@@ -1,13 +1,15 @@
 """Reads recipes: TOML files, checked as far as can be without the data. Every complaint begins with file and place."""
 
+import json
 import os
 import sys
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
+from femto import files, strict_json
 from femto.config import PRESETS, ModelConfig, TrainConfig
-from femto.errors import ConfigError, RecipeError
+from femto.errors import ConfigError, RecipeError, brief
 from femto.experiments.measures import MEASURES
 from femto.experiments.recipe import NAME, RELATIONS, STAGES, Check, Init, InitWith, Measured, Plan, Recipe, Stage, Train
 from femto.experiments.sources import GENERATORS, TEXTS
@@ -19,6 +21,8 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
+MAX_BYTES = 32 << 10  # of a recipe; some TOML takes time that grows as the square of its size
+MAX_PARENTS = 100  # generations of recipes, each of which starts from the one before
 LIMITS = {"count": (1, 1000), "copies": (1, 1000), "steps": (1, 2**32), "at": (0, 4096), "best": (1, 1000)}
 OF_THE_RUN = {"vocab_size": "the tokenizer's: tokenizer.vocab_size", "seed": "the run's: --seed",
               "validation_split": "the recipe's: held_out"}  # fmt: skip
@@ -42,35 +46,40 @@ def load(name: str | os.PathLike[str]) -> Recipe:
         if name.isdecimal():
             raise RecipeError(f"{path}: file name: numbers alone are the log's experiments; add a letter")
     try:
-        if path.exists() and not path.is_file():
-            raise RecipeError(f"{path}: not a file")
-        text = path.read_bytes().decode()
-        document = tomllib.loads(text)
+        document = tomllib.loads(files.read(path, MAX_BYTES).decode())
+        strict_json.require_shallow(document)
     except OSError as error:
         raise RecipeError(f"{path}: cannot read the recipe: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML
-        raise RecipeError(f"{path}: not a recipe: {error}") from error
+        raise RecipeError(f"{path}: not a recipe: {str(error)[:200]}") from error
     return _Reader(str(path)).recipe(str(name), document)
 
 
-def with_parents(recipe: Recipe, preset: str, above: tuple[str, ...] = ()) -> list[Recipe]:
+def with_parents(recipe: Recipe, preset: str) -> list[Recipe]:
     """The experiments that a recipe's models start from, each before those that need it, and the recipe itself at the end.
 
     Another one of the log's is found by its number, one's own beside the recipe's file. Raises RecipeError, also for a circle.
     """
-    found: list[Recipe] = []
+    found: dict[str, Recipe] = {}
+    _find_parents(recipe, preset, (), found)
+    return list(found.values())
+
+
+def _find_parents(recipe: Recipe, preset: str, above: tuple[str, ...], found: dict[str, Recipe]) -> None:
+    """Add to what was found what a recipe starts from, and then itself. above: the recipes that start from it."""
+    if len(above) > MAX_PARENTS:
+        raise RecipeError(f"recipe {above[0]} starts from one that starts from another, and so on, more than {MAX_PARENTS} times")
     for needed in recipe.plan(preset).needs:
         if needed in (*above, recipe.name):
             raise RecipeError(f"recipe {recipe.name} starts from {needed}, which starts from it")
-        parent = load(needed if needed.isdecimal() else recipe.folder / f"{needed}.toml")
-        found += [
-            each for each in with_parents(parent, preset, (*above, recipe.name)) if each.name not in {f.name for f in found}
-        ]
-        models = parent.plan(preset).trained()
+        if needed not in found:
+            parent = load(needed if needed.isdecimal() else recipe.folder / f"{needed}.toml")
+            _find_parents(parent, preset, (*above, recipe.name), found)
+        models = found[needed].plan(preset).trained()
         for name in recipe.plan(preset).parents:
             if name.partition("/")[0] == needed and name.partition("/")[2] not in models:
                 raise RecipeError(f"recipe {recipe.name}: {name}: that experiment makes {', '.join(models)}")
-    return [*found, recipe]
+    found[recipe.name] = recipe
 
 
 class _Reader:
@@ -81,7 +90,8 @@ class _Reader:
         self.data = "text"  # what the measures are asked of
 
     def fail(self, where: str, what: str) -> RecipeError:
-        return RecipeError(f"{self.path}: {where}: {what}")
+        place = where if where.isprintable() and len(where) <= 200 else brief(where)
+        return RecipeError(f"{self.path}: {place}: {what}")
 
     def recipe(self, name: str, document: dict[str, Any]) -> Recipe:
         if not NAME.fullmatch(name):
@@ -96,12 +106,16 @@ class _Reader:
             "answer": self.take(rest, "answer", str, ""),
         }
         if head["data"] not in GENERATORS + TEXTS:
-            raise self.fail("data", f"must be one of {', '.join(GENERATORS + TEXTS)}, got {head['data']!r}")
+            raise self.fail("data", f"must be one of {', '.join(GENERATORS + TEXTS)}, got {brief(head['data'])}")
         if head["data"] in GENERATORS:
             head["held_out"] = 0.0
         if not 0.0 <= head["held_out"] <= 0.9:
             raise self.fail("held_out", f"must be from 0 to 0.9, got {head['held_out']}")
         shared = {key: self.take(rest, key, dict, {}) for key in ("model", "training", "tokenizer")}
+        try:
+            json.dumps(head["log"], allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise self.fail("log", str(error)) from error
         self.data = head["data"] if head["data"] in GENERATORS else "text" if head["held_out"] else "text without a held-out part"
         plans = {preset: self.plan(preset, rest.pop(preset), shared) for preset in PRESETS if preset in rest}
         if rest:
@@ -118,7 +132,7 @@ class _Reader:
         value = document.pop(key)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
-            raise self.fail(key, f"expected {names}, got {value!r}")
+            raise self.fail(key, f"expected {names}, got {brief(value)}")
         return value
 
     def plan(self, preset: str, document: object, shared: dict[str, dict[str, Any]]) -> Plan:
@@ -144,17 +158,22 @@ class _Reader:
         try:
             made = plan.trained()
         except ValueError as error:
-            raise self.fail(f"{preset}.stages", f"two models would be called {error}; give one another name") from None
+            raise self.fail(f"{preset}.stages", f"two models would be called {str(error)[:64]}; give one another name") from None
+        except RecipeError as error:
+            raise self.fail(f"{preset}.stages", str(error)) from None
         for model in made:
             if not NAME.fullmatch(model):
-                raise self.fail(f"{preset}.stages", f"the name {model} would be too long; 64 characters are the most")
+                raise self.fail(f"{preset}.stages", f"the name {model[:64]}... would be too long; 64 characters are the most")
         defaults: dict[str, Any] = {"validation_split": 0.0}
         if preset == "modern":  # the decay ends with the run
             base = PRESETS[preset].training
             warmup = min(base.warmup_steps, max(1, plan.steps // 10))
             defaults |= {"warmup_steps": warmup, "decay_steps": max(1, plan.steps - warmup)}
         self.settings(f"{preset}.training", PRESETS[preset].training, own["training"])
-        training = replace(PRESETS[preset].training, **defaults | own["training"])
+        try:
+            training = replace(PRESETS[preset].training, **defaults | own["training"])
+        except ConfigError as error:  # as of the number of all steps
+            raise self.fail(f"{preset}.training", str(error)) from error
         for index, stage in enumerate(stages):
             if isinstance(stage, Init):
                 self.settings(f"{preset}.stages[{index}].model", ModelConfig(256, **shape), stage.model)
@@ -168,9 +187,9 @@ class _Reader:
             if key not in known:
                 raise self.fail(f"{where}.{key}", f"no such setting; there are {', '.join(known)}")
             if type(value) is not known[key]:
-                raise self.fail(f"{where}.{key}", f"expected {known[key].__name__}, got {value!r}")
+                raise self.fail(f"{where}.{key}", f"expected {known[key].__name__}, got {brief(value)}")
         if options.get("kind", "ascii") not in KINDS:
-            raise self.fail(f"{where}.kind", f"must be one of {', '.join(KINDS)}, got {options['kind']!r}")
+            raise self.fail(f"{where}.kind", f"must be one of {', '.join(KINDS)}, got {brief(options['kind'])}")
 
     def settings(self, where: str, base: ModelConfig | TrainConfig, changes: dict[str, Any]) -> None:
         """Refuse changes of a record that make none."""
@@ -208,7 +227,7 @@ class _Reader:
     def check_stage(self, where: str, values: dict[str, Any]) -> None:
         for key, (lowest, highest) in LIMITS.items():
             if key in values and not lowest <= values[key] <= highest:
-                raise self.fail(f"{where}.{key}", f"must be from {lowest} to {highest:,}, got {values[key]}")
+                raise self.fail(f"{where}.{key}", f"must be from {lowest} to {highest:,}, got {brief(values[key])}")
         for key in ("name", "snapshot"):
             if values.get(key) is not None and not NAME.fullmatch(values[key]):
                 raise self.fail(f"{where}.{key}", "must be 1 to 64 letters, digits, hyphens and underscores")
@@ -217,7 +236,7 @@ class _Reader:
         for parent in values.get("parents", []):
             experiment, _, model = parent.partition("/") if isinstance(parent, str) else ("", "", "")
             if not (NAME.fullmatch(experiment) and NAME.fullmatch(model)):
-                raise self.fail(f"{where}.parents", f"expected EXPERIMENT/MODEL, such as 38/model1, got {parent!r}")
+                raise self.fail(f"{where}.parents", f"expected EXPERIMENT/MODEL, such as 38/model1, got {brief(parent)}")
 
     def check(self, where: str, document: object) -> Check:
         if not isinstance(document, dict):
@@ -230,15 +249,22 @@ class _Reader:
         if isinstance(right, dict):
             right = self.measured(f"{where}.{relations[0]}", right)
         elif isinstance(right, bool) or not isinstance(right, int | float):
-            raise self.fail(f"{where}.{relations[0]}", f"expected a number or a measure, got {right!r}")
-        by, one = float(self.take(rest, "by", (int, float), 0.0)), self.take(rest, "any", bool, False)
-        return Check(self.measured(where, rest), relations[0], right if isinstance(right, Measured) else float(right), by, one)
+            raise self.fail(f"{where}.{relations[0]}", f"expected a number or a measure, got {brief(right)}")
+        else:
+            right = self.finite(f"{where}.{relations[0]}", right)
+        by, one = self.finite(f"{where}.by", self.take(rest, "by", (int, float), 0.0)), self.take(rest, "any", bool, False)
+        return Check(self.measured(where, rest), relations[0], right, by, one)
+
+    def finite(self, where: str, number: int | float) -> float:
+        if not abs(number) <= sys.float_info.max:
+            raise self.fail(where, f"expected a finite number, got {brief(number)}")
+        return float(number)
 
     def measured(self, where: str, document: dict[str, Any]) -> Measured:
         rest = dict(document)
         name = self.take(rest, "measure", str)
         if name not in MEASURES:
-            raise self.fail(where, f"no measure {name!r}; there are {', '.join(sorted(MEASURES))}")
+            raise self.fail(where, f"no measure {brief(name)}; there are {', '.join(sorted(MEASURES))}")
         models = self.take(rest, "models", str, None)
         if MEASURES[name].of is not None and self.data not in (MEASURES[name].of or ()):
             raise self.fail(where, f"{name} is a measure of {' and '.join(MEASURES[name].of or ())}, not of {self.data}")
@@ -247,9 +273,11 @@ class _Reader:
             if key not in options:
                 raise self.fail(f"{where}.{key}", f"no such option of the measure {name}")
             if type(value) is not options[key] and not (options[key] is float and type(value) is int):
-                raise self.fail(f"{where}.{key}", f"expected {options[key].__name__}, got {value!r}")
-            if type(value) is int and value < 1:
-                raise self.fail(f"{where}.{key}", f"must be at least 1, got {value}")
+                raise self.fail(f"{where}.{key}", f"expected {options[key].__name__}, got {brief(value)}")
+            if type(value) is int and not 1 <= value < 2**32:
+                raise self.fail(f"{where}.{key}", f"must be from 1 to {2**32 - 1:,}, got {brief(value)}")
+            if type(value) is float:
+                self.finite(f"{where}.{key}", value)
         for key in sorted(MEASURES[name].required - rest.keys()):
             raise self.fail(where, f"the measure {name} needs {key}")
         return Measured(name, models, rest)

@@ -17,6 +17,7 @@ from femto.config import TrainConfig
 from femto.errors import RecipeError
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MAX_MODELS = 10_000  # of a run
 
 
 def numbered(name: str, count: int) -> list[str]:
@@ -148,14 +149,16 @@ class Plan:
 
     def trained(self) -> dict[str, int]:
         """Every model that is ever made, and the steps that it has at the end; as if `keep` kept all. Raises ValueError if two
-        would have the same name, which is its message."""
+        would have the same name, which is its message, and RecipeError if they are more than MAX_MODELS."""
         living: dict[str, int] = {}
         made: dict[str, int] = {}
 
-        def make(name: str, steps: int) -> None:
+        def make(name: str, steps: int, of: dict[str, int] = living) -> None:
             if name in made or name in living:
                 raise ValueError(name)
-            living[name] = steps
+            if len(made) + len(living) >= MAX_MODELS:
+                raise RecipeError(f"more than {MAX_MODELS:,} models would be made")
+            of[name] = steps
 
         for stage in self.stages:
             if isinstance(stage, Init | InitWith):
@@ -164,10 +167,8 @@ class Plan:
             elif isinstance(stage, Train):
                 for name in fnmatch.filter(living, stage.models):
                     living[name] += stage.steps
-                    if stage.snapshot is not None and f"{name}-{stage.snapshot}" in {**made, **living}:
-                        raise ValueError(f"{name}-{stage.snapshot}")
                     if stage.snapshot is not None:
-                        made[f"{name}-{stage.snapshot}"] = living[name]
+                        make(f"{name}-{stage.snapshot}", living[name], made)
             elif isinstance(stage, InsertLayer | InsertHead):
                 for name, steps in list(living.items()):
                     made[name] = living.pop(name)

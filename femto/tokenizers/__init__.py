@@ -17,13 +17,14 @@ from femto.tokenizers.bpe import BpeTokenizer
 from femto.tokenizers.bpe_training import Drop
 from femto.tokenizers.byte import ByteTokenizer
 from femto.tokenizers.char import CharTokenizer
-from femto.tokenizers.files import KINDS, check_target, from_json, load, save, to_text
+from femto.tokenizers.files import KINDS, MAX_FILE_BYTES, check_target, from_json, load, save, to_text
 from femto.tokenizers.huggingface import to_huggingface
 from femto.tokenizers.pairs import Merge
 from femto.tokenizers.stream import StreamDecoder
 
 __all__ = [
     "KINDS",
+    "MAX_FILE_BYTES",
     "AsciiTokenizer",
     "BpeTokenizer",
     "ByteTokenizer",

@@ -41,6 +41,7 @@ class LongestMatch:
                 open_prefixes.pop()
             self._prefixes.append(open_prefixes[-1] if open_prefixes else -1)
             open_prefixes.append(place)
+        self._jumps = _jumps(self._prefixes)
 
     def encode(self, data: bytes) -> NDArray[np.int32]:
         """The ids of data, shape (N,), N at most its length."""
@@ -59,11 +60,14 @@ class LongestMatch:
         """The token at a position, and the position after it.
 
         Of the tokens in byte order, take the last that does not come after the rest of the data. A token that begins
-        the rest comes before both, so it is that token or one of its prefixes: follow those, longest first.
+        the rest comes before both, so it is that token or one of its prefixes: follow those, longest first. There may be a
+        thousand, but where one does not begin the rest, no longer one does: jump over those.
         """
         place = bisect_right(self._tokens, data[position : position + self._longest]) - 1
         while place >= 0 and not data.startswith(self._tokens[place], position):
-            place = self._prefixes[place]
+            jump = self._jumps[place]
+            too_far = jump < 0 or data.startswith(self._tokens[jump], position)
+            place = self._prefixes[place] if too_far else jump
         if place < 0:
             return self._unknown, position + 1
         return self._ids[place], position + len(self._tokens[place])
@@ -102,3 +106,16 @@ class LongestMatch:
                 found[position + 1 : min(after - start, stop)] = -1
                 position = after - start
         return found[found >= 0], start + position
+
+
+def _jumps(parents: Sequence[int]) -> list[int]:
+    """For each node of a forest one of its ancestors, -1 above a root, such that parents and jumps together lead to any
+    ancestor in a logarithmic number of steps (Myers 1983). A parent comes before its children; that of a root is -1."""
+    jumps, depths = [-1], [0]  # first what is above the roots, so that the node `n` is at n + 1
+    for parent in parents:
+        jump = jumps[parent + 1]
+        over = jumps[jump + 1]
+        even = depths[parent + 1] - depths[jump + 1] == depths[jump + 1] - depths[over + 1]
+        jumps.append(over if even else parent)
+        depths.append(depths[parent + 1] + 1)
+    return jumps[1:]

@@ -1,0 +1,53 @@
+"""JSON from files of strangers: what Python's own reader lets pass, though no femto writes it, is refused."""
+
+import json
+import math
+from typing import Any, NoReturn
+
+MAX_DEPTH = 64  # levels of lists and objects; deeper ones could be read, but neither shown nor written again
+
+
+def parse(content: bytes) -> Any:
+    """The value of UTF-8 JSON, with or without a byte order mark.
+
+    Raises ValueError, one line, also for a field that an object has twice, NaN and Infinity, numbers beyond float64, and more
+    than MAX_DEPTH levels.
+    """
+    text = content.decode("utf-8-sig")
+    try:
+        document = json.loads(text, object_pairs_hook=_unique_fields, parse_float=_finite, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    require_shallow(document)
+    return document
+
+
+def require_shallow(document: object) -> None:
+    """Raise ValueError if lists and objects are nested more than MAX_DEPTH levels deep."""
+    level, depth = [document], 0
+    while level:
+        nests = [value for value in level if isinstance(value, dict | list)]
+        level = [child for nest in nests for child in (nest.values() if isinstance(nest, dict) else nest)]
+        depth += bool(nests)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested too deeply, more than {MAX_DEPTH} levels")
+
+
+def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"field {json.dumps(name[:40])} is there more than once")
+        fields[name] = value
+    return fields
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return number
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
