@@ -1,0 +1,49 @@
+"""Fuzz a reader, guided by coverage: python -m tests.fuzz.run TARGET --seconds N [--work FOLDER].
+
+Needs atheris (pip install atheris). Starts from corpus/TARGET, keeps what covers more in the work folder, and puts an input that
+breaks a promise, takes 10 seconds or 2 GiB, into corpus/TARGET, where the tests replay it.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+try:
+    import atheris
+except ImportError:
+    raise SystemExit("the fuzzer needs atheris: pip install atheris") from None
+
+with atheris.instrument_imports(include=["femto", "tomllib", "json.decoder"]):
+    from . import targets
+
+WORDS = ["null", "true", "-1", "1e999", "NaN", "\\\\ud800", "4294967296", "18446744073709551616", "[]", "{}", "../x", "\\x00", "0x", "inf"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("target", choices=targets.TARGETS)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--work", type=Path)
+    asked = parser.parse_args()
+    target, seeds = targets.TARGETS[asked.target], targets.CORPUS / asked.target
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        folder = Path(name)
+        work = asked.work or folder / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        found = {word.decode() for seed in seeds.iterdir() for word in re.findall(rb'"?[a-z][a-z0-9_-]{2,}"?', seed.read_bytes())}
+        words = [re.sub('"', r"\"", word) for word in sorted(found)[:400]] + WORDS
+        (folder / "words").write_text("".join(f'"{word}"\n' for word in words))
+        options = [f"-max_total_time={asked.seconds}", f"-dict={folder / 'words'}", f"-artifact_prefix={seeds}/"]
+        options += ["-timeout=10", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1"]
+        inside = folder / "inside"
+        inside.mkdir()
+        atheris.Setup([sys.argv[0], *options, str(work), str(seeds)], lambda content: targets.run(target, content, inside) and None)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
