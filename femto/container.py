@@ -66,6 +66,8 @@ class Reader:
             what = "truncated" if size < claimed else "longer than it says"
             raise self._error(f"{what}: the header says {claimed} bytes, the file has {size}")
         table = file.read(_ENTRY.size * count)
+        if len(table) < _ENTRY.size * count:
+            raise self._error(f"truncated: {size} bytes are less than a table of {count} sections")
         if zlib.crc32(table, zlib.crc32(header[:-4])) != checksum or zeros.strip(b"\0"):
             raise self._error("damaged: the header's checksum is wrong")
         self._sections: dict[str, tuple[int, int, int, int]] = {}

@@ -77,13 +77,18 @@ def read_text(path: str | os.PathLike[str]) -> str:
     content = read_bytes(path)
     try:
         return content.decode()
+    except MemoryError as error:
+        raise DataError(f"{path}: the data set is more than the memory holds") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; the byte tokenizer takes any file") from error
 
 
 def load_dataset(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Dataset:
     """Read and encode a file, or all files of a folder one after another. Raises DataError as `read_documents` does."""
-    return from_documents(str(path), read_documents(path), tokenizer)
+    try:
+        return from_documents(str(path), read_documents(path), tokenizer)
+    except MemoryError as error:
+        raise DataError(f"{path}: the data set is more than the memory holds") from error
 
 
 def from_text(name: str, text: str | bytes, tokenizer: Tokenizer) -> Dataset:

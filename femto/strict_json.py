@@ -10,15 +10,17 @@ MAX_DEPTH = 64  # levels of lists and objects; deeper ones could be read, but ne
 def parse(content: bytes) -> Any:
     """The value of UTF-8 JSON, with or without a byte order mark.
 
-    Raises ValueError, one line, also for a field that an object has twice, NaN and Infinity, numbers beyond float64, and more
-    than MAX_DEPTH levels.
+    Raises ValueError, one line, also for a field that an object has twice, NaN and Infinity, numbers beyond float64, more than
+    MAX_DEPTH levels, and more than the memory holds.
     """
-    text = content.decode("utf-8-sig")
     try:
+        text = content.decode("utf-8-sig")
         document = json.loads(text, object_pairs_hook=_unique_fields, parse_float=_finite, parse_constant=_refuse)
+        require_shallow(document)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    require_shallow(document)
+    except MemoryError:
+        raise ValueError("more than the memory holds") from None
     return document
 
 

@@ -205,7 +205,7 @@ class _Reader:
             raise self.fail(where, str(error)) from error
 
     def stage(self, where: str, document: object) -> Stage:
-        if not isinstance(document, dict) or document.get("do") not in STAGES:
+        if not isinstance(document, dict) or document.get("do") not in list(STAGES):
             raise self.fail(where, f"`do` must be one of {', '.join(STAGES)}")
         kind = STAGES[document["do"]]
         rest = {key: value for key, value in document.items() if key != "do"}
