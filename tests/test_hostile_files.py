@@ -38,13 +38,13 @@ RECIPE = (CORPUS / "recipe" / "valid").read_text()
 CORPUS_FILES = sorted(path for path in CORPUS.glob("*/*"))
 
 
+# In memory where there is such a folder: some file systems wait for the disk whenever a file is written anew.
+folder_in_memory = partial(tempfile.TemporaryDirectory, dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+
+
 @pytest.fixture
-def tmp_path(tmp_path):
-    """In memory where there is such a folder: some file systems wait for the disk whenever a file is written anew."""
-    if not os.path.isdir("/dev/shm"):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+def tmp_path():
+    with folder_in_memory() as name:
         yield Path(name)
 
 
@@ -84,7 +84,9 @@ def test_a_checkpoint_longer_than_it_says_is_refused(tmp_path):
     refused("checkpoint", CHECKPOINT + b"\0", tmp_path, "longer than it says")
 
 
-@pytest.mark.parametrize(("target", "content"), [("checkpoint", repaired), ("recipe", RECIPE.encode()), ("data", "aé한".encode())])
+@pytest.mark.parametrize(
+    ("target", "content"), [("checkpoint", repaired), ("recipe", RECIPE.encode()), ("data", "aé한".encode())]
+)
 def test_a_file_cut_at_any_byte_that_looks_whole_is_read_or_refused(target, content, tmp_path):
     cuts = (repaired(CHECKPOINT[:n]) for n in range(0, len(CHECKPOINT), 3)) if content is repaired else None
     read = [read_or_refused(target, cut, tmp_path) for cut in cuts or (content[:n] for n in range(len(content)))]
@@ -136,7 +138,21 @@ def test_sections_that_overlap_leave_holes_or_end_elsewhere_are_refused(field, t
 
 @pytest.mark.parametrize(
     "name",
-    [b"", b"model", b"../../x", b"/etc/passwd", b"a/b", b"a\\b", b"C:x", b"x\0y", b"\x1b[31m", b"a\nb", b"\xff", b"a b", b"other"],
+    [
+        b"",
+        b"model",
+        b"../../x",
+        b"/etc/passwd",
+        b"a/b",
+        b"a\\b",
+        b"C:x",
+        b"x\0y",
+        b"\x1b[31m",
+        b"a\nb",
+        b"\xff",
+        b"a b",
+        b"other",
+    ],
 )
 def test_sections_with_names_twice_odd_or_unknown_are_refused(name, tmp_path):
     index = list(SECTIONS).index("history")
@@ -172,8 +188,8 @@ def test_values_that_json_or_utf_8_cannot_hold_are_refused_wherever_they_are(lit
     refused("run", with_value(RUN, literal), tmp_path)
     in_history = json.dumps([{**json.loads(SECTIONS["history"])[0], "more": 7}, *json.loads(SECTIONS["history"])[1:]])
     for name in JSON_SECTIONS:
-        text = in_history.replace('"more": 7', '"more":%s' % literal.decode()).encode() if name == "history" else None
-        if name != "history" or literal not in (LITERALS["ten to the 400"],):  # a number of JSON, and nothing depends on it
+        text = in_history.replace('"more": 7', f'"more":{literal.decode()}').encode() if name == "history" else None
+        if name != "history" or literal != LITERALS["ten to the 400"]:  # a number of JSON, and nothing depends on it
             refused("checkpoint", packed({**SECTIONS, name: text or with_value(SECTIONS[name], literal)}), tmp_path)
 
 
@@ -230,8 +246,8 @@ def test_values_of_the_wrong_type_anywhere_in_a_recipe_give_a_recipe_or_one_clea
         ("at_most = 9.0", "at_most = 9.0, by = inf", "by: expected a finite number, got inf"),
         ("at_most = 9.0", "at_most = 9.0, last = 0x" + "f" * 5000, "last: must be from 1 to .* got int"),
         ("degree = 16", "degree = 0x" + "f" * 5000, "embedding_degree must be .* got int"),
-        ("title = ", "a.a" + ".a" * 10_000 + " = 1\ntitle = ", "nested too deeply"),
-        ("title = ", 'data' + ".a" * 60 + " = 1\ntitle = ", "not a recipe|expected str"),
+        ("title = ", "a.a" + ".a" * 1000 + " = 1\ntitle = ", "nested too deeply"),
+        ("title = ", "data" + ".a" * 60 + " = 1\ntitle = ", "not a recipe|expected str"),
         ("title = ", '"a\\n\\u001b[31m" = 1\ntitle = ', r"'a\\n\\x1b\[31m': no such key"),
         ("title = ", "log.day = 2026-01-31\ntitle = ", "log: .*not JSON serializable"),
         ('data = "', f'data = "{"x" * 9999}', r"data: must be one of .* got 'x+\.\.\."),
@@ -284,7 +300,7 @@ def test_a_chain_of_recipes_without_end_is_refused(tmp_path):
 # Models that can be read and not used.
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.float32(3e38)])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("tensor", ["token_embedding", "head_map_bias", "heads_0_qkv"])
 def test_a_model_with_numbers_that_are_not_finite_loads_and_says_so_when_it_generates(value, tensor, tmp_path):
     (tmp_path / "model.dat").write_bytes(CHECKPOINT)
@@ -295,13 +311,8 @@ def test_a_model_with_numbers_that_are_not_finite_loads_and_says_so_when_it_gene
     assert broken.model.parameters_sha256 == loaded.model.parameters_sha256
     for sampling in (generation.Sampling(), generation.Sampling(0.0), generation.Sampling(1.0, 2, 0.5)):
         for prompt in ("", "ab", "abcabc"):
-            try:
-                generated = list(generation.generate(broken, prompt, 5, sampling))
-            except CheckpointError as error:
-                assert "logits are not finite" in str(error)
-            else:
-                assert np.isfinite([each.probabilities for each in generated]).all()
-                assert np.isfinite(value)
+            with pytest.raises(CheckpointError, match="logits are not finite"):
+                list(generation.generate(broken, prompt, 5, sampling))
 
 
 @pytest.mark.parametrize("token", ["../../x", "/etc/passwd", "\x1b[31m", "\n", "\0", "\u202e", "a\\b", "<unk>\n"])
@@ -376,7 +387,9 @@ def test_a_thousand_tokens_that_almost_match_at_every_byte_cost_little(monkeypat
 # Error messages.
 
 
-@pytest.mark.parametrize("value", ["x" * 10**6, "a\nb\x1b\u202e", 2**100_000, [[[]] * 1000], {"a\n": "\ud800"}], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", ["x" * 10**6, "a\nb\x1b\u202e", 2**100_000, [[[]] * 1000], {"a\n": "\ud800"}], ids=lambda value: type(value).__name__
+)
 def test_values_in_messages_are_brief_and_fit_on_a_line(value):
     assert brief(value).isascii() and brief(value).isprintable() and len(brief(value)) <= 60
 
@@ -435,7 +448,9 @@ def log_model_of_a_terabyte(path):
     good = (CORPUS / "log_model" / "untrained").read_bytes()
     shape = struct.pack("<6Q", 1, 2, 1, 1, 1, 1)
     assert good.count(shape) == 2  # of the model, and in the history
-    sparse(path, good[: good.index(shape)] + struct.pack("<6Q", 1, 2, 65_536, 5, 1, 65_536) + struct.pack("<Q", 70), (), 2 * TERABYTE)
+    sparse(
+        path, good[: good.index(shape)] + struct.pack("<6Q", 1, 2, 65_536, 5, 1, 65_536) + struct.pack("<Q", 70), (), 2 * TERABYTE
+    )
 
 
 HISTORY, MODEL = json.loads(SECTIONS["history"]), json.loads(SECTIONS["model"])
@@ -466,7 +481,7 @@ HOSTILE = {  # (what, reader): makes the file at a path
             "tokenizer": lambda text: text,
             "run": lambda text: b'{"data":' + text,
             "checkpoint": lambda text: packed({**SECTIONS, "history": text}),
-            "recipe": lambda text: b"x = " + text[:30_000].replace(b":", b"="),
+            "recipe": lambda text: b"x = " + text[:16_000].replace(b":", b"="),
         }.items()
     },
     **{(f"{name} of a terabyte", "checkpoint"): partial(claiming, claimed=name) for name in JSON_SECTIONS},
@@ -474,17 +489,24 @@ HOSTILE = {  # (what, reader): makes the file at a path
     ("more losses than steps", "checkpoint"): lambda path: content(path, lambda: packed({**SECTIONS, "losses": bytes(4000)})),
     ("parameters of a terabyte", "checkpoint"): partial(claiming, claimed="parameters", model=WIDE),
     ("a shape of a terabyte", "log_model"): log_model_of_a_terabyte,
-    ("twenty million lists", "tokenizer"): partial(content, made=lambda: b"[" + b"[]," * 20 * MILLION + b"[]]"),
-    ("twenty million objects", "checkpoint"): partial(
-        content, made=lambda: packed({**SECTIONS, "history": b"[" + b"{}," * 20 * MILLION + b"{}]"})
+    ("eleven million lists", "tokenizer"): partial(content, made=lambda: b"[" + b"[]," * 11 * MILLION + b"[]]"),
+    ("eleven million objects", "checkpoint"): partial(
+        content, made=lambda: packed({**SECTIONS, "history": b"[" + b"{}," * 11 * MILLION + b"{}]"})
     ),
-    ("a file of 65 MiB", "tokenizer"): partial(sparse, size=65 << 20),
+    ("a file of 33 MiB", "tokenizer"): partial(sparse, size=33 << 20),
     ("a file of 17 MiB", "run"): partial(sparse, size=17 << 20),
-    ("a key of fifteen thousand parts", "recipe"): partial(content, made=lambda: b"a" + b".a" * 15_000 + b" = 1"),
+    ("a key of eight thousand parts", "recipe"): partial(content, made=lambda: b"a" + b".a" * 8000 + b" = 1"),
     ("a million stages", "recipe"): partial(
         content, made=lambda: RECIPE.replace("{ do = \"keep\", best = 1 },", '{ do = "keep", best = 1 },' * MILLION).encode()
     ),
 }  # fmt: skip
+
+NEED_MEMORY = {  # as they say, and are what they say; all others are refused before any is taken, or need little
+    ("a terabyte of nothing", "data"),
+    ("losses of a terabyte", "checkpoint"),
+    ("parameters of a terabyte", "checkpoint"),
+    ("a shape of a terabyte", "log_model"),
+}
 
 CHILD = """
 import json, os, resource, sys, time
@@ -497,7 +519,8 @@ NEVER = ("os.", "shutil.", "subprocess.", "socket.", "pickle.", "exec", "compile
 touched, watching = [], False
 
 def watch(event, arguments):
-    if watching and (event == "open" and arguments[2] & WRITES or event.startswith(NEVER) and event not in ("os.listdir", "os.scandir")):
+    writes = event == "open" and arguments[2] & WRITES
+    if watching and (writes or event.startswith(NEVER) and event not in ("os.listdir", "os.scandir")):
         touched.append(f"{event} {arguments!r}"[:200])
 
 cases = json.load(sys.stdin)
@@ -531,11 +554,16 @@ print(json.dumps(control))
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def told():
     """What a process with 1.5 GiB of memory to spare says of each file: how it went, the message, seconds, what it touched."""
     if not sys.platform.startswith("linux"):
         pytest.skip("limits of memory and /proc are Linux's")
-    folder, paths = tmp_path_factory.mktemp("hostile"), {}
+    with folder_in_memory() as name:
+        yield tell(Path(name))
+
+
+def tell(folder):
+    paths = {}
     for number, ((what, target), make) in enumerate(HOSTILE.items()):
         (folder / str(number)).mkdir()
         paths[what, target] = folder / str(number) / TARGETS[target].file
@@ -569,6 +597,7 @@ def test_what_would_fill_the_memory_or_wait_for_ever_is_refused_at_once(case, to
     assert outcome == "refused", (outcome, message)
     require_clear(FemtoError(message), path)
     assert seconds < 15
+    assert ("more than the memory holds" in message) == (case in NEED_MEMORY), message
 
 
 def test_nothing_is_written_or_run_while_files_are_read(told):

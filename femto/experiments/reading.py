@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
-MAX_BYTES = 32 << 10  # of a recipe; some TOML takes time that grows as the square of its size
+MAX_BYTES = 16 << 10  # of a recipe; some TOML takes time that grows as the square of its size
 MAX_PARENTS = 100  # generations of recipes, each of which starts from the one before
 LIMITS = {"count": (1, 1000), "copies": (1, 1000), "steps": (1, 2**32), "at": (0, 4096), "best": (1, 1000)}
 OF_THE_RUN = {"vocab_size": "the tokenizer's: tokenizer.vocab_size", "seed": "the run's: --seed",

@@ -37,7 +37,7 @@ KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (AsciiTokenizer
 _VERSION = 1
 _FIELDS = ("format", "version", "kind", "case_sensitive", "unk", "tokens")
 _LOG_FIELDS = ("unit", "case_sensitive", "unk", "tokens")
-MAX_FILE_BYTES = 64 << 20  # 65,536 tokens of a thousand letters; objects in memory take up to 25 times as much
+MAX_FILE_BYTES = 32 << 20  # 65,536 tokens of 500 letters; in memory, JSON may take 40 times its bytes
 
 
 def from_json(document: object) -> Tokenizer:

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from random import Random
 
 try:
     import atheris
@@ -19,7 +20,40 @@ except ImportError:
 with atheris.instrument_imports(include=["femto", "tomllib", "json.decoder"]):
     from . import targets
 
-WORDS = ["null", "true", "-1", "1e999", "NaN", "\\\\ud800", "4294967296", "18446744073709551616", "[]", "{}", "../x", "\\x00", "0x", "inf"]
+WORDS = [
+    "null",
+    "true",
+    "-1",
+    "1e999",
+    "NaN",
+    "\\\\ud800",
+    "4294967296",
+    "18446744073709551616",
+    "[]",
+    "{}",
+    "../x",
+    "\\x00",
+    "0x",
+    "inf",
+]
+TEXTS = ("sections", "tokenizer", "recipe", "run")
+VALUE = re.compile(rb'"[^"\n]*"|-?\d[\w.]*|true|false|null|\[[^\[\]]*\]|\{[^{}]*\}')
+VALUES = (
+    b'null|true|-1|0|1e999|nan|NaN|inf|"\\ud800"|""|"../x"|"*"|[]|[[]]|{}|{"a":1}|{a=1}|18446744073709551616|1979-05-27'.split(
+        b"|"
+    )
+)
+
+
+def mutated(content: bytes, most: int, seed: int) -> bytes:
+    """Every other time one value of a text is replaced by another, which keeps the syntax whole; else as libFuzzer does."""
+    random = Random(seed)
+    places = list(VALUE.finditer(content)) if random.random() < 0.5 else []
+    if not places:
+        return bytes(atheris.Mutate(content, most))
+    place = random.choice(places)
+    value = random.choice([*VALUES, random.choice(places)[0]])
+    return (content[: place.start()] + value + content[place.end() :])[:most]
 
 
 def main() -> None:
@@ -41,7 +75,9 @@ def main() -> None:
         options += ["-timeout=10", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1"]
         inside = folder / "inside"
         inside.mkdir()
-        atheris.Setup([sys.argv[0], *options, str(work), str(seeds)], lambda content: targets.run(target, content, inside) and None)
+        arguments = [sys.argv[0], *options, str(work), str(seeds)]
+        more = {"custom_mutator": mutated} if asked.target in TEXTS else {}
+        atheris.Setup(arguments, lambda content: targets.run(target, content, inside) and None, **more)
         atheris.Fuzz()
 
 

@@ -58,8 +58,13 @@ def run(target: Target, content: bytes, folder: Path) -> bool:
 
 def require_clear(error: FemtoError, path: Path) -> None:
     """Raise unless the message is one line, not long, fit for a terminal, and begins with the file."""
-    message = str(error)
-    assert message.startswith(f"{path}: ") and message.isprintable() and len(message) - len(str(path)) < 600, message
+    assert str(error).startswith(f"{path}: "), error
+    require_line(error, len(str(path)))
+
+
+def require_line(error: FemtoError, more: int = 0) -> None:
+    """Raise unless the message is one line, not long, and fit for a terminal."""
+    assert str(error).isprintable() and len(str(error)) < 600 + more, error
 
 
 def packed(sections: Mapping[str, bytes]) -> bytes:
@@ -118,7 +123,7 @@ def _check_model(loaded: Checkpoint, folder: Path) -> None:
         try:
             list(generation.generate(loaded, "a", 2, generation.Sampling()))
         except FemtoError as error:
-            assert str(error).isprintable()
+            require_line(error)
 
 
 def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
@@ -137,7 +142,7 @@ def _check_recipe(recipe: Recipe, folder: Path) -> None:
         try:
             reading.with_parents(recipe, preset)
         except FemtoError as error:
-            assert str(error).isprintable()
+            require_line(error)
 
 
 def _check_state(state: State, folder: Path) -> None:
