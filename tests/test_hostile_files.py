@@ -256,6 +256,7 @@ def test_values_of_the_wrong_type_anywhere_in_a_recipe_give_a_recipe_or_one_clea
         ('snapshot = "early"', 'snapshot = "../x"', "snapshot: must be 1 to 64 letters"),
         ('do = "init", count = 2', 'do = "init-with", parents = ["../../x/model"]', "parents: expected EXPERIMENT/MODEL"),
         ('do = "init", count = 2', 'do = "init-with", parents = ["x/../model"]', "parents: expected EXPERIMENT/MODEL"),
+        ('do = "init", count = 2', 'do = "init-with", parents = ["09/model"]', "parents: expected EXPERIMENT/MODEL"),
         ("copies = 2 },", "copies = 1000 }," + '{ do = "insert-layer", at = 1, copies = 1000 },' * 9, "more than 10,000 models"),
         ("steps = 6", "steps = 4294967295 }," + '{ do = "train", steps = 4294967295', "training: decay_steps must be"),
     ],

@@ -235,7 +235,8 @@ class _Reader:
             raise self.fail(f"{where}.parents", "at least one is needed")
         for parent in values.get("parents", []):
             experiment, _, model = parent.partition("/") if isinstance(parent, str) else ("", "", "")
-            if not (NAME.fullmatch(experiment) and NAME.fullmatch(model)):
+            padded = experiment.isdecimal() and experiment.startswith("0")  # 09 would be looked for apart from 9
+            if padded or not (NAME.fullmatch(experiment) and NAME.fullmatch(model)):
                 raise self.fail(f"{where}.parents", f"expected EXPERIMENT/MODEL, such as 38/model1, got {brief(parent)}")
 
     def check(self, where: str, document: object) -> Check:
