@@ -1,6 +1,6 @@
 """Does memory stay flat, and what do saves cost? Trains a small model for long, saving as often as `femto train` would.
 
-python benches/long_run.py [--steps 20000] [--embedding-degree 32] [--save-every N]   # JSON: MiB resident by step, share of the saves
+python benches/long_run.py [--steps 20000] [--embedding-degree 32] [--save-every N]   # prints one JSON object
 """
 
 import argparse

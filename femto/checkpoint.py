@@ -18,7 +18,7 @@ from femto import config as records
 from femto import container, files, strict_json, tokenizers
 from femto.buffers import layout_size
 from femto.config import ModelConfig, TrainConfig
-from femto.errors import CheckpointError, ConfigError, TokenizerError
+from femto.errors import CheckpointError, ConfigError, ResourceError, TokenizerError
 from femto.files import check_writable
 from femto.history import KEPT_STEPS, History
 from femto.model import Model, sha256
@@ -110,10 +110,12 @@ def is_model(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def opened(path: str | os.PathLike[str], what: str = "the model") -> Iterator[BinaryIO]:
-    """A regular file, open for reading. Raises CheckpointError, also for an OSError of whoever reads it."""
+    """A regular file, open for reading. Raises CheckpointError, also for an OSError or ResourceError of whoever reads it."""
     try:
         with files.opened(path) as file:
             yield file
+    except ResourceError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except OSError as error:
         hint = "; `femto init` makes a new model" if isinstance(error, FileNotFoundError) and what == "the model" else ""
         raise CheckpointError(f"{path}: cannot read {what}: {error.strerror}{hint}") from error

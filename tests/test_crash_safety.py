@@ -1,4 +1,4 @@
-"""Disks that fail, processes that are killed, power that is lost: a short run of what `python tests/crash` does at length."""
+"""Disks that fail, processes that are killed, power that is lost: some of what `python tests/crash` does at length."""
 
 import subprocess
 import sys

@@ -115,7 +115,7 @@ def _check_model(loaded: Checkpoint, folder: Path) -> None:
     assert again.model.parameters_sha256 == loaded.model.parameters_sha256
     assert again.tokenizer == loaded.tokenizer and again.optimizer_sha256 == loaded.optimizer_sha256
     for event in lineage.events(loaded.history):
-        entry_line(event.entry, event.losses, event.first_step)
+        entry_line(event)
     assert lineage.relation(loaded.history, again.history).kind == "same"
     lineage.tree({"first": loaded.history, "second": again.history})
     config = loaded.model.config
