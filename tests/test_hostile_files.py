@@ -561,7 +561,7 @@ def told():
     """What a process with 1.5 GiB of memory to spare says of each file: how it went, the message, seconds, what it touched."""
     if not sys.platform.startswith("linux"):
         pytest.skip("limits of memory and /proc are Linux's")
-    with folder_in_memory() as name:
+    with tempfile.TemporaryDirectory() as name:
         yield tell(Path(name))
 
 
