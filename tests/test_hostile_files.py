@@ -6,6 +6,7 @@ Covers every reader of tests/fuzz/targets.py; tests/test_log_model.py has more o
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -38,8 +39,10 @@ RECIPE = (CORPUS / "recipe" / "valid").read_text()
 CORPUS_FILES = sorted(path for path in CORPUS.glob("*/*"))
 
 
-# In memory where there is such a folder: some file systems wait for the disk whenever a file is written anew.
-folder_in_memory = partial(tempfile.TemporaryDirectory, dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+# In memory where there is room: some file systems wait for the disk whenever a file is written anew.
+MEMORY = "/dev/shm"
+IN_MEMORY = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 1 << 28
+folder_in_memory = partial(tempfile.TemporaryDirectory, dir=MEMORY if IN_MEMORY else None)
 
 
 @pytest.fixture
@@ -561,7 +564,7 @@ def told():
     """What a process with 1.5 GiB of memory to spare says of each file: how it went, the message, seconds, what it touched."""
     if not sys.platform.startswith("linux"):
         pytest.skip("limits of memory and /proc are Linux's")
-    with tempfile.TemporaryDirectory() as name:
+    with folder_in_memory() as name:
         yield tell(Path(name))
 
 
