@@ -77,8 +77,12 @@ def main() -> None:
         inside.mkdir()
         arguments = [sys.argv[0], *options, str(work), str(seeds)]
         more = {"custom_mutator": mutated} if asked.target in TEXTS else {}
-        atheris.Setup(arguments, lambda content: targets.run(target, content, inside) and None, **more)
-        atheris.Fuzz()
+        child = os.fork()  # as libFuzzer ends its process without a chance to tidy up
+        if child == 0:
+            atheris.Setup(arguments, lambda content: targets.run(target, content, inside) and None, **more)
+            atheris.Fuzz()
+        status = os.waitpid(child, 0)[1]
+    sys.exit(os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":
