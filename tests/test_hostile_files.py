@@ -517,7 +517,8 @@ NEED_MEMORY = {  # as they say, and are what they say; all others are refused be
 CHILD = """
 import json, os, resource, sys, time
 from pathlib import Path
-from tests.fuzz.targets import TARGETS, CORPUS
+sys.path.append(sys.argv[1])
+from targets import TARGETS, CORPUS
 from femto.errors import FemtoError
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -583,12 +584,12 @@ def tell(folder):
     files = [(target, str(path)) for (_, target), path in paths.items()]
     before = sorted(folder.rglob("*"))
     child = subprocess.run(
-        [sys.executable, "-c", CHILD],
+        [sys.executable, "-c", CHILD, str(CORPUS.parent)],
         input=json.dumps({"scratch": str(folder / "scratch"), "files": files}),
         capture_output=True,
         text=True,
         timeout=120,
-        cwd=Path(__file__).parents[1],
+        cwd=folder,
     )
     lines = [json.loads(line) for line in child.stdout.splitlines()]
     assert child.returncode == 0, f"{files[len(lines)]}: {child.stderr}"

@@ -1,4 +1,4 @@
-"""Fuzz a reader, guided by coverage: python -m tests.fuzz.run TARGET --seconds N [--work FOLDER].
+"""Fuzz a reader, guided by coverage: python tests/fuzz/run.py TARGET --seconds N [--work FOLDER].
 
 Needs atheris (pip install atheris). Starts from corpus/TARGET, keeps what covers more in the work folder, and puts an input that
 breaks a promise, takes 10 seconds or 2 GiB, into corpus/TARGET, where the tests replay it.
@@ -18,7 +18,7 @@ except ImportError:
     raise SystemExit("the fuzzer needs atheris: pip install atheris") from None
 
 with atheris.instrument_imports(include=["femto", "tomllib", "json.decoder"]):
-    from . import targets
+    import targets
 
 WORDS = [
     "null",

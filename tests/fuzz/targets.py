@@ -1,6 +1,6 @@
 """What is fuzzed: one target a reader. An input must give a value that holds what its format promises, or one clear FemtoError.
 
-`python -m tests.fuzz.run TARGET --seconds N` looks for new inputs; tests/test_hostile_files.py replays corpus/TARGET/*.
+`python tests/fuzz/run.py TARGET --seconds N` looks for new inputs; tests/test_hostile_files.py replays corpus/TARGET/*.
 """
 
 import struct
