@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from typing import IO, Any
 
 from femto.errors import DataError
@@ -24,6 +25,19 @@ class Metrics:
             self.file.write(json.dumps(finite(event if isinstance(event, dict) else to_json(event))).encode() + b"\n")
         except OSError as error:
             raise DataError(f"{self.name}: cannot write metrics: {error.strerror}") from error
+
+
+def opened(path: str) -> IO[bytes]:
+    """The file at `path`, unbuffered, to append to; a line that a killed process did not end is ended first. Raises OSError."""
+    torn = False
+    if os.path.isfile(path) and os.path.getsize(path):
+        with open(path, "rb") as before:
+            before.seek(-1, os.SEEK_END)
+            torn = before.read() != b"\n"
+    file = open(path, "ab", buffering=0)  # noqa: SIM115 (the caller closes it)
+    if torn:
+        file.write(b"\n")
+    return file
 
 
 def to_json(event: Event) -> dict[str, Any]:

@@ -129,6 +129,11 @@ def test_metrics_are_json_lines(model):
     steps = [e for e in events if e["event"] == "step"]
     assert [e["step"] for e in steps] == [4, 5, 6, 7]
     assert set(steps[0]) == {*["event", "step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_per_second"]}
+    with Path("m.jsonl").open("a") as file:
+        file.write('{"event": "st')  # what a killed process leaves
+    run("train", "--steps", 1, "--metrics", "m.jsonl", "--quiet")
+    lines = Path("m.jsonl").read_text().splitlines()
+    assert lines.pop(len(events)) == '{"event": "st' and [json.loads(line) for line in lines][: len(events)] == events
 
 
 def test_samples_are_shown_while_training(model):

@@ -476,7 +476,8 @@ def test_metrics_have_every_step_once_although_a_run_was_killed(tmp_path, events
     whole = path.read_bytes()
     reached = checkpoint.load(run.path("model1")).history.num_steps
     assert reached == min(6, events_before - 1)
-    path.write_bytes(whole + f'{{"event": "step", "step": {reached + 1}}}\n{{"event": "st'.encode())  # what a kill leaves
+    # what a kill leaves, and lost power
+    path.write_bytes(whole + f'{{"event": "step", "step": {reached + 1}}}\n\0\0\0\n[]\n{{"event": "st'.encode())
     again = small_run(tmp_path, "killed")
     all_of(again)
     written_steps = [json.loads(line) for line in path.read_text().splitlines()]

@@ -88,7 +88,7 @@ def train(
     from femto import checkpoint, config, data, generation, growth
     from femto.commands.progress import Progress, StopRequest
     from femto.errors import DataError
-    from femto.metrics import Metrics
+    from femto.metrics import Metrics, opened
     from femto.schedule import learning_rate
     from femto.session import Session, Validation
     from femto.spikes import Spike
@@ -110,7 +110,7 @@ def train(
         last: dict[str, Any] = {}
         counts = {"skipped_steps": 0, "spikes": 0}
         try:
-            file = stack.enter_context(open(metrics, "ab", buffering=0)) if metrics else None
+            file = stack.enter_context(opened(metrics)) if metrics else None
         except OSError as error:
             raise DataError(f"{metrics}: cannot write metrics: {error.strerror}") from error
         end = loaded.training.warmup_steps + (loaded.training.decay_steps or 0)

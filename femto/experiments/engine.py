@@ -355,9 +355,17 @@ def _drop_unsaved(path: Path, steps: int) -> None:
     """Drop from a metrics file what a killed process wrote of steps that it did not save, and a line that it did not end."""
     if path.exists():
         lines = path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= steps]
+        kept = [line for line in lines if line.endswith(b"\n") and _step(line) <= steps]
         if len(kept) < len(lines):
             files.write_atomically(path, kept)
+
+
+def _step(line: bytes) -> float:
+    """The step that a line of metrics tells of; infinite if lost power left no such line."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 def recent_loss(history: History, last: int) -> float:
