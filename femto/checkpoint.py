@@ -194,13 +194,15 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     """Keep other processes from changing a model between loading and saving it; every command that changes one does.
 
-    Raises CheckpointError, which names the process, if another one works on it.
+    Raises CheckpointError, which names the process, if another one works on it, or what is in the way of a lock.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(files.locked(path))
         except BlockingIOError as error:
             raise CheckpointError(f"{path} is {error.strerror}; wait for its end, or work on a copy") from error
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror}; move it away") from error
         yield
 
 

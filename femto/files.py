@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import secrets
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -60,22 +62,34 @@ def _temporary(target: Path) -> tuple[Path, BinaryIO]:
         file = open(temporary, "xb")  # noqa: SIM115 (the caller closes it)
         if fcntl is None:
             return temporary, file
-        with suppress(OSError):  # a file system without locks; nobody removes it there either
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if temporary.exists():
+            mine = temporary.exists()
+        except BlockingIOError:
+            mine = False
+        except OSError:  # a file system without locks; nobody removes it there either
+            mine = True
+        if mine:
             return temporary, file
         file.close()  # another process took it for abandoned before it was locked
 
 
 def _remove_abandoned(target: Path) -> None:
     """Remove temporary files of writes to `target` whose process has died: those that nobody has locked."""
-    if fcntl is None or not target.parent.is_dir():
+    if fcntl is None:
         return
-    for name in os.listdir(target.parent):
+    names = []
+    with suppress(OSError):  # tidying up stops no work
+        names = os.listdir(target.parent)
+    for name in names:
         if name.startswith(_prefix(target)) and name.endswith(".tmp"):
-            with suppress(OSError), open(target.with_name(name), "rb+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                target.with_name(name).unlink(missing_ok=True)
+            with suppress(OSError):
+                descriptor = os.open(target.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    target.with_name(name).unlink(missing_ok=True)
+                finally:
+                    os.close(descriptor)
 
 
 def _prefix(target: Path) -> str:
@@ -89,6 +103,13 @@ def copy(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
         write_atomically(path, iter(lambda: file.read(1 << 20), b""))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, so that it outlives a loss of power. Raises OSError."""
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        _sync_folder(path.parent)
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise OSError unless `write_atomically` may write there: a regular file or none, in a folder that can be written."""
     target = Path(os.path.realpath(path))
@@ -100,6 +121,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if not os.access(target.parent, os.W_OK):
         raise PermissionError(errno.EACCES, "the folder cannot be written")
+
+
+LONGEST_NAME = 255  # bytes
 
 
 @contextmanager
@@ -131,44 +155,69 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
 
     The lock is on a file beside it, `.NAME.lock`, which holds the number of the process, and ends with the process, however that
     ends. What killed processes left of writes to `path` is removed. Raises BlockingIOError, which names that process, if another
-    one has it. Where no lock can be had (a folder that cannot be written, a file system without locks), there is none.
+    one has it, and OSError if something else has that file's name. Where no lock can be had (a folder that cannot be written, a
+    file system without locks), there is none.
     """
     target = Path(os.path.realpath(path))
+    if fcntl is None or not target.name or not target.parent.is_dir():
+        yield
+        return
     lock = target.with_name(f".{target.name}.lock")
-    descriptor = None if fcntl is None else _acquire(lock, path)
+    if len(os.fsencode(lock.name)) > LONGEST_NAME:
+        lock = target.with_name(f"{_prefix(target)}lock")
+    descriptor = _acquire(lock, path)
     try:
         _remove_abandoned(target)
         yield
     finally:
         if descriptor is not None:
             with suppress(OSError):
-                lock.unlink(missing_ok=True)
+                if os.path.samestat(os.fstat(descriptor), os.stat(lock)):  # unless somebody removed it, and another made one
+                    lock.unlink()
             os.close(descriptor)
 
 
 def _acquire(lock: Path, path: str | os.PathLike[str]) -> int | None:
     while True:
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError:
-            return None
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):  # nor can anything else be written there
+                return None
+            raise _no_lock(lock, error.strerror if error.errno != errno.ELOOP else "it is a link") from error
         try:
+            _require_ours(descriptor, lock)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+                with suppress(OSError):  # on a full disk the lock is good without its number
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, str(os.getpid()).encode())
+                return descriptor
         except BlockingIOError:
-            owner = os.read(descriptor, 20).decode("ascii", "replace") or "unknown"
+            owner = os.pread(descriptor, 20, 0).decode("ascii", "replace") or "unknown"
             os.close(descriptor)
             raise BlockingIOError(errno.EAGAIN, f"in use by process {owner}", os.fspath(path)) from None
-        except OSError:
-            os.close(descriptor)
-            return None
-        try:
-            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, str(os.getpid()).encode())
-                return descriptor
         except FileNotFoundError:
             pass
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno == errno.EEXIST:
+                raise
+            with suppress(OSError):
+                lock.unlink()
+            return None  # a file system without locks
         os.close(descriptor)  # of a file that its owner has just removed
+
+
+def _require_ours(descriptor: int, lock: Path) -> None:
+    """Raise OSError unless the file is what femto makes: with one name, and empty or the number of a process."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not re.fullmatch(rb"\d{0,20}", os.pread(descriptor, 21, 0)):
+        raise _no_lock(lock, "it is no lock of femto's")
+
+
+def _no_lock(lock: Path, reason: str | None) -> OSError:
+    return OSError(errno.EEXIST, f"{lock.name} cannot be its lock: {reason}")
 
 
 def _sync_folder(folder: Path) -> None:

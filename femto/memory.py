@@ -3,20 +3,17 @@
 import os
 import re
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from femto.errors import ResourceError
 
-CONTROL_GROUPS = (  # limit, use, and what of it the system would give back: of version 2, and of version 1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "/sys/fs/cgroup/memory/memory.stat",
-        "total_inactive_file",
-    ),
-)
+GROUPS = Path("/sys/fs/cgroup")
+OF_PROCESS = Path("/proc/self/cgroup")
+FILES = {  # limit, use, and what of it the system would give back, of version 2 and of version 1 of control groups
+    "": ("memory.max", "memory.current", ("active_file", "inactive_file", "slab_reclaimable")),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
+}
 
 
 def require(parts: Mapping[str, int], what: str, advice: str) -> None:
@@ -28,12 +25,12 @@ def require(parts: Mapping[str, int], what: str, advice: str) -> None:
 
 
 def available() -> int:
-    """Bytes that this process can still have: the least of what the machine, its control group and its own limit leave."""
-    limits = [_of_machine()]
-    for limit, use, statistics, cache in CONTROL_GROUPS:
-        found, used = _number(limit), _number(use)
-        if found is not None and used is not None:
-            limits.append(found - used + (_number(statistics, cache) or 0))
+    """Bytes that this process can still have, at most: the least of what the machine, its control groups and its own limit leave.
+
+    Pages of files and free swap count as free: what might fit is not refused.
+    """
+    swap = 1024 * (_number("/proc/meminfo", "SwapFree:") or 0)
+    limits = [_of_machine() + swap, *(free + swap for free in _of_groups())]
     own = resource.getrlimit(resource.RLIMIT_AS)[0]
     taken = _number("/proc/self/statm")
     if own != resource.RLIM_INFINITY and taken is not None:
@@ -47,7 +44,28 @@ def _of_machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * resource.getpagesize() if free is None else 1024 * free
 
 
-def _number(path: str, name: str = "") -> int | None:
+def _of_groups() -> Iterator[int]:
+    """What the control group of this process and each above it leave, where they have a limit."""
+    try:
+        lines = OF_PROCESS.read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return
+    for line in lines:  # 0::/user.slice of version 2, 4:memory:/user.slice of version 1
+        controller, path = line.split(":", 2)[1:]
+        if controller not in FILES:
+            continue
+        limit, use, caches = FILES[controller]
+        root = GROUPS / controller
+        folder = root / path.lstrip("/")
+        for group in (folder, *folder.parents):
+            found, used = _number(group / limit), _number(group / use)
+            if found is not None and used is not None:
+                yield found - used + sum(_number(group / "memory.stat", cache) or 0 for cache in caches)
+            if group == root:
+                break
+
+
+def _number(path: str | Path, name: str = "") -> int | None:
     """The first number of a file of the system, or of its line that begins with a name; None if there is none."""
     try:
         text = Path(path).read_text("ascii")

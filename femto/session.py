@@ -63,7 +63,9 @@ class Session:
         self.save_every, self.validate_every = save_every, validate_every
         self.token_lengths = checkpoint.tokenizer.token_lengths()
         self.trainer = Trainer(checkpoint, training_ids, on_non_finite)
-        self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :].tolist())
+        sessions = checkpoint.history.sessions()
+        same_text = bool(sessions) and sessions[-1]["dataset"].get("sha256") == dataset.sha256
+        self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :].tolist() if same_text else ())
 
     def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
         """Train up to `steps` steps; `stop` is asked after each, and ends the session with a save and no further validation.
@@ -82,6 +84,7 @@ class Session:
         if training.decay_steps is None:
             last = self.trainer.optimizer.step + steps
             self.trainer.training = replace(training, decay_steps=max(1, last - training.warmup_steps))
+        self.trainer.require_finite(self.checkpoint.history.num_steps + 1)
         self.trainer.start_session(self.dataset)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
         try:
@@ -116,6 +119,7 @@ class Session:
 
     def save(self) -> Saved:
         started = time.monotonic()
+        self.trainer.require_finite(self.checkpoint.history.num_steps)
         if self.path is not None:
             checkpoints.save(self.checkpoint, self.path)
         return Saved(self.checkpoint.history.num_steps, time.monotonic() - started)

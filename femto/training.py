@@ -21,6 +21,7 @@ from femto.optimizer import norm
 from femto.schedule import learning_rate
 
 ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
+ADVICE = "nothing of this step was kept; try a lower --learning-rate or --clip-norm 1"
 MOST_SKIPPED = 10  # steps one after another that may be skipped
 EVALUATION_ROWS = 4096  # tokens in one forward pass of an evaluation
 
@@ -139,6 +140,7 @@ class Trainer:
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
         if skipped:
             self._require_skippable(index + 1, loss)
+            self.optimizer.step += 1  # the schedule goes on, so that a run divided anywhere is the same run
         else:
             self.optimizer.update(checkpoint.model.parameters, graph.gradients, rate, training, gradient_norm)
         seconds = time.perf_counter() - started
@@ -147,14 +149,20 @@ class Trainer:
 
     def _require_skippable(self, step: int, loss: float) -> None:
         """Raise TrainingError, which names what is not finite, unless training may go on without this step."""
-        advice = "nothing of this step was kept; try a lower --learning-rate or --clip-norm 1"
-        for name, tensor in self.checkpoint.model.tensors.items():
-            if not np.isfinite(tensor).all():
-                raise TrainingError(f"step {step}: tensor {name} holds a number that is not finite; {advice}")
+        self.require_finite(step)
         if not self.skips:
-            raise TrainingError(f"{self._not_finite(step, loss)}; {advice}, or --on-non-finite skip")
+            raise TrainingError(f"{self._not_finite(step, loss)}; {ADVICE}, or --on-non-finite skip")
         if self.skipped_in_a_row > MOST_SKIPPED:
-            raise TrainingError(f"{self._not_finite(step, loss)}, as in the {MOST_SKIPPED} steps before it; {advice}")
+            raise TrainingError(f"{self._not_finite(step, loss)}, as in the {MOST_SKIPPED} steps before it; {ADVICE}")
+
+    def require_finite(self, step: int) -> None:
+        """Raise TrainingError, which names the tensor and the step, if a parameter is not finite."""
+        model = self.checkpoint.model
+        if math.isfinite(norm(model.parameters)):  # much faster, but its squares may overflow
+            return
+        for name, tensor in model.tensors.items():
+            if not np.isfinite(tensor).all():
+                raise TrainingError(f"step {step}: tensor {name} holds a number that is not finite; {ADVICE}")
 
     def _not_finite(self, step: int, loss: float) -> str:
         if not math.isfinite(loss):

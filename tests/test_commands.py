@@ -158,6 +158,8 @@ def test_characters_that_the_tokenizer_lacks_are_reported(model):
         (["train", "--steps", "-1"], 2, "Invalid value for '--steps'"),
         (["train", "--dataset", "empty.txt"], 1, "Error: empty.txt: the data set is empty"),
         (["train", "--metrics", "nowhere/m.jsonl"], 1, "Error: nowhere/m.jsonl: cannot write metrics"),
+        (["train", "--metrics", "model.dat"], 2, "Error: --metrics must be a file of their own"),
+        (["train", "--metrics", "dataset.txt", "--steps", "0"], 2, "Error: --metrics must be a file of their own"),
         (["info", "--model", "dataset.txt"], 1, "Error: dataset.txt: not a femto model"),
         (["init"], 1, "Error: model.dat exists"),
         (["init", "--model", "b.dat", "--num-heads", "3"], 2, "Error: --embedding-degree 80 does not divide"),

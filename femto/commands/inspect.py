@@ -1,5 +1,7 @@
 """`femto loss`, `femto evaluate`, `femto info`: what a model file says."""
 
+import math
+import statistics
 from typing import TYPE_CHECKING
 
 import click
@@ -127,7 +129,9 @@ def info(model: str, as_json: bool) -> None:
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")
     click.echo(f"training: {', '.join(f'{name} {value}' for name, value in config.to_json(loaded.training).items())}")
     if history.num_steps:
-        click.echo(f"loss: {sparkline(history.losses)}  {history.losses[0]:.4f} to {history.recent_loss(10):.4f}")
+        kept = history.losses
+        of = f" (of the last {len(kept):,} steps)" if len(kept) < history.num_steps else ""
+        click.echo(f"loss: {sparkline(kept)}  {kept[0]:.4f} to {history.recent_loss(10):.4f}{of}")
     click.echo("history:")
     for event in lineage.events(history):
         click.echo(f"  {event.entry['time']}  {entry_line(event)}")
@@ -147,7 +151,11 @@ def sparkline(values: "NDArray[np.float32]", width: int = 60) -> str:
 
 
 def entry_line(event: "Event") -> str:
-    """One entry of a history, or a part of a session, for people."""
+    """One entry of a history, or a part of a session, for people: on one line, whatever a stranger wrote into it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _entry_line(event))
+
+
+def _entry_line(event: "Event") -> str:
     entry, kind = event.entry, event.entry["kind"]
     if kind == "init":
         seed = entry.get("seed")  # null in an imported model: the log's program had none
@@ -170,7 +178,8 @@ def entry_line(event: "Event") -> str:
     name = f"{dataset['name']} ({str(digest)[:8]})" if digest else dataset["name"]
     if not event.steps:
         return f"session on {name}, no steps"
-    losses, first = event.losses, event.first_step
+    first = event.first_step
+    losses = [loss for loss in event.losses.tolist() if math.isfinite(loss)] if len(event.losses) == event.steps else []
     skipped = f", {entry['skipped']} of them skipped" if entry.get("skipped") and event.steps == entry["steps"] else ""
-    loss = f", loss {losses[0]:.4f} to {losses[-10:].mean():.4f}" if len(losses) == event.steps else ""
+    loss = f", loss {losses[0]:.4f} to {statistics.fmean(losses[-10:]):.4f}" if losses else ""
     return f"session on {name}, steps {first + 1:,} to {first + event.steps:,}{skipped}, dropout {entry.get('dropout')}{loss}"

@@ -1,5 +1,6 @@
 """`femto train`: trains a model, from where it stopped."""
 
+import os
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -49,7 +50,7 @@ STORED = "  [default: as stored in the model]"
 @click.option("--sample-every", type=click.IntRange(1), help="Steps between samples of what the model writes.")
 @click.option("--sample-prompt", default="\n", help="What those samples start from. [default: a newline]")
 @click.option("--sample-count", default=100, show_default=True, type=click.IntRange(1), help="Tokens of a sample.")
-@click.option("--metrics", type=click.Path(), help="File to append JSON lines to: every step, validation and save.")
+@click.option("--metrics", type=click.Path(), help="File to append JSON lines to: every step, spike, validation and save.")
 @click.option("--seed", type=click.IntRange(0), help="Of batches and dropout." + STORED)
 @click.option("--reset-optimizer", is_flag=True, help="Drop the optimiser's state, and start its schedule, anew.")
 @click.option(
@@ -87,7 +88,7 @@ def train(
 
     from femto import checkpoint, config, data, generation, growth
     from femto.commands.progress import Progress, StopRequest
-    from femto.errors import DataError
+    from femto.errors import ConfigError, DataError
     from femto.metrics import Metrics, opened
     from femto.schedule import learning_rate
     from femto.session import Session, Validation
@@ -109,6 +110,9 @@ def train(
         progress, stop = Progress(steps, quiet), StopRequest()
         last: dict[str, Any] = {}
         counts = {"skipped_steps": 0, "spikes": 0}
+        others = [path for path in (model, dataset) if path != "-"]
+        if metrics and os.path.exists(metrics) and any(os.path.samefile(metrics, path) for path in others):
+            raise ConfigError("metrics must be a file of their own, neither the model nor the data set")
         try:
             file = stack.enter_context(opened(metrics)) if metrics else None
         except OSError as error:
@@ -156,7 +160,10 @@ def train(
     if as_json:
         print_json(result)
         return
+    left = steps - result["steps"]
     stopped = f"stopped by {stop.name} " if stop.name else ""
     loss = f", loss {result['loss']:.4f} over the last 10" if result["loss"] is not None else ""
     skipped = f", {counts['skipped_steps']:,} skipped" if counts["skipped_steps"] else ""
     click.echo(f"{model}: {stopped}after {result['steps']:,} steps{skipped}, {history.num_steps:,} in all{loss}; saved")
+    if left:
+        click.echo(f"{left:,} steps are left: with --steps {left} the run is the same as one that was not stopped", err=True)

@@ -210,12 +210,21 @@ class _Measurement:
             not_finite_gradients=_not_finite(model.layout.views(self.graph.gradients)),
         )
 
+    def _settings(self) -> TrainConfig:
+        """Those of the training; a decay that ends with each run ends where that of the last one did."""
+        training, sessions = self.checkpoint.training, self.checkpoint.history.sessions()
+        if training.decay_steps is None and sessions:
+            last = sessions[-1].get("training")
+            steps = last.get("decay_steps") if isinstance(last, dict) else None
+            return replace(training, decay_steps=steps if type(steps) is int and 0 <= steps < 2**32 else None)
+        return training
+
     def _updates(self) -> tuple[TrainingReport, Callable[..., float]]:
         """Where training stands, and the update-to-weight ratio of named tensors, from AdamW's next step on a copy.
 
         Without its weight decay, which would hide that a gradient has vanished.
         """
-        model, stored, settings = self.checkpoint.model, self.checkpoint.optimizer, self.checkpoint.training
+        model, stored, settings = self.checkpoint.model, self.checkpoint.optimizer, self._settings()
         optimizer = AdamW(model.layout.size)
         if stored:
             optimizer.m[...], optimizer.v[...], optimizer.step = stored.m, stored.v, stored.step
@@ -242,7 +251,7 @@ class _Measurement:
             peak_learning_rate=settings.learning_rate,
             dropout=settings.dropout,
             dropout_cost=self.dropout_cost,
-            recent_loss=float(recent.mean()) if len(recent) else None,
+            recent_loss=self.checkpoint.history.recent_loss(RECENT_STEPS) if len(recent) else None,
             earlier_loss=float(earlier.mean()) if len(earlier) == RECENT_STEPS else None,
             gradient_norm=gradient_norm,
             clip_norm=settings.clip_norm,

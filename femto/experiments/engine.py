@@ -123,7 +123,7 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Make the folder, and keep others out of it."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.folder)
         except OSError as error:
             raise RecipeError(f"{self.folder}: cannot make the folder: {error.strerror}") from error
         with checkpoints.locked(self.folder / STATE):
@@ -312,7 +312,8 @@ class Run:
             loaded.training = replace(loaded.training, **stage.training)
 
             def ended() -> bool:
-                return stop() or (seconds is not None and float(history.milliseconds[entry:].sum()) > 1000.0 * seconds)
+                trained = history.milliseconds[entry - history.num_steps :]  # asked after a step at least
+                return stop() or (seconds is not None and float(trained.sum()) > 1000.0 * seconds)
 
             if history.num_steps > entry and ended():
                 return
@@ -354,7 +355,7 @@ class Run:
 def _drop_unsaved(path: Path, steps: int) -> None:
     """Drop from a metrics file what a killed process wrote of steps that it did not save, and a line that it did not end."""
     if path.exists():
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = files.read(path).splitlines(keepends=True)
         kept = [line for line in lines if line.endswith(b"\n") and _step(line) <= steps]
         if len(kept) < len(lines):
             files.write_atomically(path, kept)

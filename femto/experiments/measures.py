@@ -251,16 +251,20 @@ def steps(subject: Subject) -> float:
 def insertion_jump(subject: Subject) -> float:
     """The largest rise of the loss when a layer or head was added: the first step after, less the mean of the 20 before. NaN
     if nothing was added."""
-    losses = subject.checkpoint.history.losses
-    return max((float(losses[at] - losses[max(0, at - 20) : at].mean()) for at in _insertions(subject)), default=math.nan)
+    losses_of = subject.checkpoint.history.losses_of
+    jumps = [_mean(losses_of(at, 1)) - _mean(losses_of(max(0, at - 20), min(at, 20))) for at in _insertions(subject)]
+    return float(np.max(jumps)) if jumps else math.nan
 
 
 @measure()
 def insertion_gain(subject: Subject) -> float:
     """By how much the last insertion and the steps after it lowered the loss: the 20 steps before it, less the last 20. NaN if
     nothing was added."""
-    losses, insertions = subject.checkpoint.history.losses, _insertions(subject)
-    return _mean(losses[max(0, insertions[-1] - 20) : insertions[-1]]) - _mean(losses[-20:]) if insertions else math.nan
+    history, insertions = subject.checkpoint.history, _insertions(subject)
+    if not insertions:
+        return math.nan
+    at = insertions[-1]
+    return _mean(history.losses_of(max(0, at - 20), min(at, 20))) - history.recent_loss(20)
 
 
 @measure()
@@ -283,6 +287,7 @@ def peak_bytes() -> int:
 
 
 def _mean(losses: NDArray[np.float32]) -> float:
+    losses = losses[np.isfinite(losses)]
     return float(losses.mean()) if len(losses) else math.nan
 
 
