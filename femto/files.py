@@ -82,7 +82,7 @@ def _remove_abandoned(target: Path) -> None:
     with suppress(OSError):  # tidying up stops no work
         names = os.listdir(target.parent)
     for name in names:
-        if name.startswith(_prefix(target)) and name.endswith(".tmp"):
+        if re.fullmatch(rf"{_prefix(target)}[0-9a-f]{{16}}\.tmp", name):
             with suppress(OSError):
                 descriptor = os.open(target.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
@@ -131,12 +131,12 @@ def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A regular file, open for reading. Raises OSError, also if it is of another kind (a pipe would wait for ever, a device
     never end), and if what is done with it needs more memory than there is."""
     if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(errno.EINVAL, "not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     try:
         with open(path, "rb") as file:
             yield file
     except MemoryError as error:
-        raise OSError(errno.ENOMEM, "more than the memory holds") from error
+        raise OSError(errno.ENOMEM, "more than the memory holds", os.fspath(path)) from error
 
 
 def read(path: str | os.PathLike[str], most: int | None = None) -> bytes:
@@ -182,9 +182,14 @@ def _acquire(lock: Path, path: str | os.PathLike[str]) -> int | None:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):  # nor can anything else be written there
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise _no_lock(lock, error.strerror if error.errno != errno.ELOOP else "it is a link") from error
+            if not os.path.lexists(lock):  # nor can anything else be written there
                 return None
-            raise _no_lock(lock, error.strerror if error.errno != errno.ELOOP else "it is a link") from error
+            try:  # another user's; to lock it, it is enough to read it
+                descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError as unreadable:
+                raise _no_lock(lock, unreadable.strerror) from error
         try:
             _require_ours(descriptor, lock)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,11 +27,19 @@ class Metrics:
             raise DataError(f"{self.name}: cannot write metrics: {error.strerror}") from error
 
 
+BEGINNING = b'{"event":'  # of every line
+
+
 def opened(path: str) -> IO[bytes]:
-    """The file at `path`, unbuffered, to append to; a line that a killed process did not end is ended first. Raises OSError."""
+    """The file at `path`, unbuffered, to append to; a line that a killed process did not end is ended first.
+
+    Raises OSError, and DataError if the file is there and holds other things.
+    """
     torn = False
     if os.path.isfile(path) and os.path.getsize(path):
         with open(path, "rb") as before:
+            if not BEGINNING.startswith(before.read(len(BEGINNING))):
+                raise DataError(f"{path} is there and is no file of metrics; choose another --metrics")
             before.seek(-1, os.SEEK_END)
             torn = before.read() != b"\n"
     file = open(path, "ab", buffering=0)  # noqa: SIM115 (the caller closes it)

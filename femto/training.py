@@ -21,7 +21,7 @@ from femto.optimizer import norm
 from femto.schedule import learning_rate
 
 ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
-ADVICE = "nothing of this step was kept; try a lower --learning-rate or --clip-norm 1"
+ADVICE = "nothing of this step was kept, and the file is as it was last saved; try a lower --learning-rate or --clip-norm 1"
 MOST_SKIPPED = 10  # steps one after another that may be skipped
 EVALUATION_ROWS = 4096  # tokens in one forward pass of an evaluation
 

@@ -477,7 +477,8 @@ def test_metrics_have_every_step_once_although_a_run_was_killed(tmp_path, events
     reached = checkpoint.load(run.path("model1")).history.num_steps
     assert reached == min(6, events_before - 1)
     # what a kill leaves, and lost power
-    path.write_bytes(whole + f'{{"event": "step", "step": {reached + 1}}}\n\0\0\0\n[]\n{{"event": "st'.encode())
+    torn = ["\0\0\0", "[]", f'{{"step": {"9" * 400}}}', "[" * 5000, '{"event": "st']
+    path.write_bytes(whole + "\n".join([f'{{"event": "step", "step": {reached + 1}}}', *torn]).encode())
     again = small_run(tmp_path, "killed")
     all_of(again)
     written_steps = [json.loads(line) for line in path.read_text().splitlines()]

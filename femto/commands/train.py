@@ -1,6 +1,5 @@
 """`femto train`: trains a model, from where it stopped."""
 
-import os
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -88,7 +87,7 @@ def train(
 
     from femto import checkpoint, config, data, generation, growth
     from femto.commands.progress import Progress, StopRequest
-    from femto.errors import ConfigError, DataError
+    from femto.errors import DataError
     from femto.metrics import Metrics, opened
     from femto.schedule import learning_rate
     from femto.session import Session, Validation
@@ -110,9 +109,6 @@ def train(
         progress, stop = Progress(steps, quiet), StopRequest()
         last: dict[str, Any] = {}
         counts = {"skipped_steps": 0, "spikes": 0}
-        others = [path for path in (model, dataset) if path != "-"]
-        if metrics and os.path.exists(metrics) and any(os.path.samefile(metrics, path) for path in others):
-            raise ConfigError("metrics must be a file of their own, neither the model nor the data set")
         try:
             file = stack.enter_context(opened(metrics)) if metrics else None
         except OSError as error:
@@ -151,6 +147,7 @@ def train(
         "steps": history.num_steps - steps_before,
         "loss": history.recent_loss(10) if history.num_steps else None,
         "milliseconds_per_step": float(np.median(history.milliseconds[-100:])) if history.num_steps else None,
+        "steps_left": steps - (history.num_steps - steps_before),
         **counts,
         "seed": loaded.training.seed,
         "unknown_share": read.unknown_share,
@@ -160,10 +157,10 @@ def train(
     if as_json:
         print_json(result)
         return
-    left = steps - result["steps"]
     stopped = f"stopped by {stop.name} " if stop.name else ""
     loss = f", loss {result['loss']:.4f} over the last 10" if result["loss"] is not None else ""
     skipped = f", {counts['skipped_steps']:,} skipped" if counts["skipped_steps"] else ""
     click.echo(f"{model}: {stopped}after {result['steps']:,} steps{skipped}, {history.num_steps:,} in all{loss}; saved")
-    if left:
-        click.echo(f"{left:,} steps are left: with --steps {left} the run is the same as one that was not stopped", err=True)
+    if result["steps_left"]:
+        again = f"--steps {result['steps_left']}" + (" --on-non-finite skip" if on_non_finite == "skip" else "")
+        click.echo(f"{result['steps_left']:,} steps are left: with {again} the run is as if it had not been stopped", err=True)

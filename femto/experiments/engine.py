@@ -130,6 +130,9 @@ class Run:
             if self.anew:
                 self._remove()
             self.state = self._state()  # somebody may have gone on with it meanwhile
+            for name in self.state.made:
+                with checkpoints.locked(self.path(name)):  # nobody works on it; and what a killed process left of it goes
+                    pass
             yield
 
     def _remove(self) -> None:
@@ -303,27 +306,28 @@ class Run:
         self, name: str, entry: int, stage: Train, dataset: Dataset, held_out: Dataset | None, seconds: float | None
     ) -> Task:
         def task(stop: Callable[[], bool]) -> Generator[Event, None, None]:
-            loaded = checkpoints.load(self.path(name))
-            history = loaded.history
-            _drop_unsaved(self.folder / f"{name}.jsonl", history.num_steps)
-            left = entry + stage.steps - history.num_steps
-            if left <= 0:
-                return
-            loaded.training = replace(loaded.training, **stage.training)
+            with checkpoints.locked(self.path(name)):
+                loaded = checkpoints.load(self.path(name))
+                history = loaded.history
+                _drop_unsaved(self.folder / f"{name}.jsonl", history.num_steps)
+                left = entry + stage.steps - history.num_steps
+                if left <= 0:
+                    return
+                loaded.training = replace(loaded.training, **stage.training)
 
-            def ended() -> bool:
-                trained = history.milliseconds[entry - history.num_steps :]  # asked after a step at least
-                return stop() or (seconds is not None and float(trained.sum()) > 1000.0 * seconds)
+                def ended() -> bool:
+                    trained = history.milliseconds[entry - history.num_steps :]  # asked after a step at least
+                    return stop() or (seconds is not None and float(trained.sum()) > 1000.0 * seconds)
 
-            if history.num_steps > entry and ended():
-                return
-            with open(self.folder / f"{name}.jsonl", "ab", buffering=0) as file:
-                metrics = Metrics(file, f"{name}.jsonl")
-                session = Session(loaded, dataset, str(self.path(name)), held_out=held_out)
-                with closing(session.run(left, ended)) as events:
-                    for event in events:
-                        metrics.write(event)
-                        yield event
+                if history.num_steps > entry and ended():
+                    return
+                with open(self.folder / f"{name}.jsonl", "ab", buffering=0) as file:
+                    metrics = Metrics(file, f"{name}.jsonl")
+                    session = Session(loaded, dataset, str(self.path(name)), held_out=held_out)
+                    with closing(session.run(left, ended)) as events:
+                        for event in events:
+                            metrics.write(event)
+                            yield event
 
         return task
 
@@ -365,7 +369,7 @@ def _step(line: bytes) -> float:
     """The step that a line of metrics tells of; infinite if lost power left no such line."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return math.inf
 
 
