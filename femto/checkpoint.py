@@ -202,7 +202,7 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         except BlockingIOError as error:
             raise CheckpointError(f"{path} is {error.strerror}; wait for its end, or work on a copy") from error
         except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror}; move it away") from error
+            raise CheckpointError(f"{path}: {error.strerror}") from error
         yield
 
 

@@ -105,9 +105,10 @@ def copy(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it, so that it outlives a loss of power. Raises OSError."""
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        _sync_folder(path.parent)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync_folder(folder.parent)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -124,6 +125,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 LONGEST_NAME = 255  # bytes
+IN_THE_WAY = {errno.ELOOP: "it is a link; move it away", errno.EISDIR: "it is a folder; move it away"}
 
 
 @contextmanager
@@ -183,7 +185,7 @@ def _acquire(lock: Path, path: str | os.PathLike[str]) -> int | None:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise _no_lock(lock, error.strerror if error.errno != errno.ELOOP else "it is a link") from error
+                raise _no_lock(lock, IN_THE_WAY.get(error.errno or 0, error.strerror)) from error
             if not os.path.lexists(lock):  # nor can anything else be written there
                 return None
             try:  # another user's; to lock it, it is enough to read it
@@ -218,7 +220,7 @@ def _require_ours(descriptor: int, lock: Path) -> None:
     """Raise OSError unless the file is what femto makes: with one name, and empty or the number of a process."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not re.fullmatch(rb"\d{0,20}", os.pread(descriptor, 21, 0)):
-        raise _no_lock(lock, "it is no lock of femto's")
+        raise _no_lock(lock, "it is no lock of femto's; move it away")
 
 
 def _no_lock(lock: Path, reason: str | None) -> OSError:

@@ -251,7 +251,7 @@ def test_something_else_of_the_name_of_a_lock_is_never_touched(tmp_path):
     lock.write_text("my notes")
     refused("it is no lock of femto's")
     lock.mkdir()
-    refused("Is a directory")
+    refused("it is a folder")
     os.mkfifo(lock)
     refused("it is no lock of femto's")
     assert not (tmp_path / "nowhere").exists()

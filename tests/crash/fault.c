@@ -105,21 +105,17 @@ static int open_counted(const char *path, int flags, mode_t permissions) {
     return real(path, flags, permissions);
 }
 
-int open(const char *path, int flags, ...) {
-    va_list arguments;
-    va_start(arguments, flags);
-    mode_t permissions = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
-    va_end(arguments);
-    return open_counted(path, flags, permissions);
-}
+#define OPENING(name, more)                                                    \
+    int name(const char *path, int flags, ...) {                               \
+        va_list arguments;                                                     \
+        va_start(arguments, flags);                                            \
+        mode_t permissions = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;  \
+        va_end(arguments);                                                     \
+        return open_counted(path, flags | more, permissions);                  \
+    }
 
-int open64(const char *path, int flags, ...) {
-    va_list arguments;
-    va_start(arguments, flags);
-    mode_t permissions = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
-    va_end(arguments);
-    return open_counted(path, flags | O_LARGEFILE, permissions);
-}
+OPENING(open, 0)
+OPENING(open64, O_LARGEFILE)
 
 ssize_t write(int descriptor, const void *bytes, size_t count) {
     char path[PATH_MAX];

@@ -9,28 +9,30 @@ from femto import kernels
 
 
 @pytest.fixture(params=kernels.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = kernels.isa()
+def isa(request: pytest.FixtureRequest) -> str:
     kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
+    return str(request.param)
 
 
 @pytest.fixture(params=[1, 3], ids=["1thread", "3threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = kernels.num_threads()
+def threads(request: pytest.FixtureRequest) -> int:
     kernels.set_num_threads(request.param)
-    yield request.param
-    kernels.set_num_threads(before)
+    return int(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Whatever a test sets by itself does not outlive it."""
+    before = kernels.isa(), kernels.num_threads()
+    yield
+    kernels.set_isa(before[0])
+    kernels.set_num_threads(before[1])
 
 
 @pytest.fixture
-def three_threads() -> Iterator[None]:
+def three_threads() -> None:
     """For the slower tests; test_bits.py shows that one thread gives the same."""
-    before = kernels.num_threads()
     kernels.set_num_threads(3)
-    yield
-    kernels.set_num_threads(before)
 
 
 @pytest.fixture

@@ -118,14 +118,6 @@ def digests() -> dict[str, str]:
     return {name: digest(arrays) for name, arrays in every_result().items()}
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    before = kernels.isa(), kernels.num_threads()
-    yield
-    kernels.set_isa(before[0])
-    kernels.set_num_threads(before[1])
-
-
 def test_the_number_of_threads_changes_no_bit(isa):
     kernels.set_num_threads(1)
     expected = digests()

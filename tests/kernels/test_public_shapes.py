@@ -480,14 +480,6 @@ def check(call: Call, placed: dict[str, Placed], strange: list[str]) -> bool:
     return True
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    before = kernels.isa(), kernels.num_threads()
-    yield
-    kernels.set_isa(before[0])
-    kernels.set_num_threads(before[1])
-
-
 FUZZ = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
