@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import femto
-from femto import config, data, kernels, threads, tokenizers
+from femto import config, data, kernels, tokenizers
 from femto.dummy_data import simple_dummy2
 from femto.experiments import sources
+from femto.kernels import threads
 from femto.training import Trainer, evaluate
 
 RECORDS = Path(__file__).with_suffix(".json")

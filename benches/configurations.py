@@ -1,4 +1,4 @@
-"""The rows of SPEC section 8: configurations of the log's experiments that every speed is quoted for."""
+"""The rows of SPEC section 8: configurations of the journal's experiments that every speed is quoted for."""
 
 # experiment: (V, T, d, L, H, dropout)
 ROWS = {

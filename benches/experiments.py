@@ -1,4 +1,4 @@
-"""Runs the log's experiments, records their verdicts in the package, and renews the page that shows them.
+"""Runs the journal's experiments, records their verdicts in the package, and renews the page that shows them.
 
 python benches/experiments.py record 1 2 3 --preset modern --code PATH --prose PATH   # one after another, nothing else running
 python benches/experiments.py page                                                    # docs/experiments.md

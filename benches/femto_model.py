@@ -4,9 +4,10 @@ import numpy as np
 from compare_problem import CHECK_CLIP_NORM, CHECK_STEPS, save
 from configurations import configuration
 
-from femto import __version__, benchmark, data, kernels
+from femto import __version__, data, kernels
 from femto.config import to_json, updated
-from femto.optimizer import norm
+from femto.optimizers.adamw import norm
+from femto.profiling import benchmark
 
 
 class FemtoTraining:

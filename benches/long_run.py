@@ -12,8 +12,8 @@ from pathlib import Path
 
 import femto
 from femto.dummy_data import simple_dummy2
-from femto.session import Saved, Validation
 from femto.training import Step
+from femto.training.session import Saved, Validation
 
 
 def resident() -> float:

@@ -10,8 +10,8 @@ import argparse
 import dataclasses
 
 from femto import kernels
-from femto.benchmark import time_steps
 from femto.config import ModelConfig, TrainConfig
+from femto.profiling.benchmark import time_steps
 
 MIDDLE = ModelConfig(257, num_tokens=80, embedding_degree=128, num_layers=4, num_heads=4)
 AXES = {

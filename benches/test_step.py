@@ -3,7 +3,7 @@
 import pytest
 
 from femto import kernels
-from femto.benchmark import peak_gflops, synthetic_trainer
+from femto.profiling.benchmark import peak_gflops, synthetic_trainer
 
 from .configurations import ROWS, configuration
 

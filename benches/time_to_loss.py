@@ -152,7 +152,7 @@ def main():
         print(json.dumps(run(options.data, options.threads, options.seed)))
         return
     if options.threads is None:
-        from femto.threads import default_num_threads
+        from femto.kernels.threads import default_num_threads
 
         options.threads = default_num_threads()
     if not options.json:

@@ -90,7 +90,7 @@ class Evaluation:
 
     @property
     def passed(self) -> bool:
-        """Whether the model meets the criterion of the log."""
+        """Whether the model meets the criterion of the journal."""
         raise NotImplementedError
 
     def table(self) -> str:
@@ -107,7 +107,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class SequenceEvaluation(Evaluation):
-    """How a model continues interleaved cycles: the log's own samples, and others."""
+    """How a model continues interleaved cycles: the journal's own samples, and others."""
 
     cycles: ClassVar[tuple[str, ...]]
     samples: tuple[Answer, ...]
@@ -115,7 +115,7 @@ class SequenceEvaluation(Evaluation):
 
     @property
     def passed(self) -> bool:
-        """Whether every one of the log's samples is continued exactly."""
+        """Whether every one of the journal's samples is continued exactly."""
         return all(answer.correct for answer in self.samples)
 
     @property
@@ -134,7 +134,7 @@ class SequenceEvaluation(Evaluation):
         return rates
 
     def table(self) -> str:
-        """The log's samples as in the log, then the counts."""
+        """The journal's samples as in the journal, then the counts."""
         lines = [answers_table(self.samples)]
         lines.append(f"- other prompts: {number_correct(self.extra)} of {len(self.extra)} correct")
         lines += [f"- places of `{cycle}`: {rate:.1%} correct" for cycle, rate in self.cycle_rates.items()]

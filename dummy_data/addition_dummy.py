@@ -1,4 +1,4 @@
-"""Sums `a + b = c;` of two numbers from 0 to 100 (the log's #7, #8, #15-#17, #33).
+"""Sums `a + b = c;` of two numbers from 0 to 100 (the journal's #7, #8, #15-#17, #33).
 
 `python3 dummy_data/addition_dummy.py > dataset.txt`
 """

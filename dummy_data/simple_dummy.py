@@ -1,4 +1,4 @@
-"""Made-up words: 4 or 6 letters, consonant and vowel in turn (the log's #1-#3, #9, #10).
+"""Made-up words: 4 or 6 letters, consonant and vowel in turn (the journal's #1-#3, #9, #10).
 
 `python3 dummy_data/simple_dummy.py > dataset.txt`
 
@@ -90,7 +90,7 @@ class SimpleDummyEvaluation(_shared.Evaluation):
 
     @property
     def passed(self) -> bool:
-        """Whether at least 90 % of the words obey the rule (the log judges #1 by eye; the catalogue says 90 %)."""
+        """Whether at least 90 % of the words obey the rule (the journal judges #1 by eye; the catalogue says 90 %)."""
         return self.rate >= 0.9
 
     def table(self) -> str:

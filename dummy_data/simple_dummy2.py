@@ -1,11 +1,11 @@
-"""Lines of letters with a digit that says what to do with them (the log's #20-#27, #30).
+"""Lines of letters with a digit that says what to do with them (the journal's #20-#27, #30).
 
 `python3 dummy_data/simple_dummy2.py > dataset.txt`
 
 A line is data, action, result, `;` and a newline, without spaces: `acbafbe3gih;`. Data is 4 to 8 random letters a-f.
 Action 0 gives nothing; 1 the first three letters of the data; 2 the last three; 3 and 4 the same with a-f turned into
 g-l; 5 to 8 are 1 to 4 on the data of the previous line (never on the first line); 9 gives `z`.
-Before 14 July 2025 the log's data had 20,000 lines: `--lines 20000`.
+Before 14 July 2025 the journal's data had 20,000 lines: `--lines 20000`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def full_line(data: str, action: int, previous: str | None) -> str:
 
 @dataclass(frozen=True)
 class ActionScore:
-    """A row of the log's table."""
+    """A row of the journal's table."""
 
     action: int
     correct: int
@@ -103,7 +103,7 @@ class SimpleDummy2Evaluation(_shared.Evaluation):
         return self.minimum_rate > PASS_RATE
 
     def table(self) -> str:
-        """The table of the log's #24."""
+        """The table of the journal's #24."""
         lines = [
             "| action | correct  | incorrect  | correct rate   |",
             "|--------|----------|------------|----------------|",

@@ -1,4 +1,4 @@
-"""One long line: the next of `abcdefgh`, then the next of `@#$%^` twice (the log's #29, #42).
+"""One long line: the next of `abcdefgh`, then the next of `@#$%^` twice (the journal's #29, #42).
 
 `python3 dummy_data/simple_sequence.py > dataset.txt`
 
@@ -38,7 +38,7 @@ def item(index: int) -> str:
 def continuation(prompt: str, count: int = CONTINUATION) -> str:
     """The `count` characters that follow `prompt`, a piece of the sequence of 4 to 120 characters.
 
-    After `h` comes `a`. (The log's third expected answer, `d%%e^^f@@g##h$$i%%`, has an `i`, which no cycle holds;
+    After `h` comes `a`. (The journal's third expected answer, `d%%e^^f@@g##h$$i%%`, has an `i`, which no cycle holds;
     the answer that it marks as success has `a`.)
     """
     cycle = generate(lines=PERIOD)
@@ -52,14 +52,14 @@ def continuation(prompt: str, count: int = CONTINUATION) -> str:
 class SimpleSequenceEvaluation(_shared.SequenceEvaluation):
     """The three samples of #42 and other pieces of the sequence.
 
-    `cycle_rates` tells the letters, which the log's models do not learn, from the symbols, which they do.
+    `cycle_rates` tells the letters, which the journal's models do not learn, from the symbols, which they do.
     """
 
     cycles = (LETTERS, SYMBOLS)
 
 
 def evaluate(complete: _shared.Complete, seed: int = 1, extra: int = 100) -> SimpleSequenceEvaluation:
-    """Ask for 14 characters after each of the log's three prompts and after `extra` random pieces of 4 to 12."""
+    """Ask for 14 characters after each of the journal's three prompts and after `extra` random pieces of 4 to 12."""
     generator = _shared.held_out(seed)
     cycle = generate(lines=PERIOD)
     prompts = []

@@ -1,4 +1,4 @@
-"""Five interleaved cycles of different length, with a little noise (the log's #43).
+"""Five interleaved cycles of different length, with a little noise (the journal's #43).
 
 `python3 dummy_data/simple_sequence2.py > dataset.txt`
 
@@ -64,7 +64,7 @@ class SimpleSequence2Evaluation(_shared.SequenceEvaluation):
 
 
 def evaluate(complete: _shared.Complete, seed: int = 1, extra: int = 100) -> SimpleSequence2Evaluation:
-    """Ask for the two lines after each of the log's three and after `extra` random lines of the 4617 others.
+    """Ask for the two lines after each of the journal's three and after `extra` random lines of the 4617 others.
 
     More than half of those are in no training text of 2000 lines: a model answers them only if it has learnt every
     cycle by itself, not the lines by heart.

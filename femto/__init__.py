@@ -19,16 +19,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from femto import chunks, compare, diagnosis, embeddings, growth, kernels, lineage, tokenizers
+    from femto import growth, kernels, tokenizers
     from femto._version import __version__
+    from femto.analysis import chunks, compare, diagnosis, embeddings, lineage
     from femto.checkpoint import Checkpoint, create, load, save
     from femto.config import PRESETS, ModelConfig, TrainConfig
     from femto.data import Dataset, from_text, load_dataset
     from femto.errors import FemtoError
     from femto.generation import Sampling, complete, generate
     from femto.model import Decoder, Graph, Model
-    from femto.session import Saved, Session, Validation
-    from femto.training import Loss, Step, Trainer, evaluate
+    from femto.training import Loss, Saved, Session, Step, Trainer, Validation, evaluate
 
 # Where each name lives. Imported at first use, so that `femto --help` need not load NumPy.
 _HOMES = {
@@ -39,11 +39,11 @@ _HOMES = {
     "errors": ("FemtoError",),
     "generation": ("Sampling", "complete", "generate"),
     "model": ("Decoder", "Graph", "Model"),
-    "session": ("Saved", "Session", "Validation"),
-    "training": ("Loss", "Step", "Trainer", "evaluate"),
+    "training": ("Loss", "Saved", "Session", "Step", "Trainer", "Validation", "evaluate"),
+    "analysis": ("chunks", "compare", "diagnosis", "embeddings", "lineage"),
 }
 
-_MODULES = ("chunks", "compare", "diagnosis", "embeddings", "growth", "kernels", "lineage", "tokenizers")
+_MODULES = ("growth", "kernels", "tokenizers")
 
 __all__ = [
     "PRESETS",
@@ -87,7 +87,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"femto.{name}")
     for home, names in _HOMES.items():
         if name in names:
-            return getattr(importlib.import_module(f"femto.{home}"), name)
+            module = importlib.import_module(f"femto.{home}")
+            return getattr(module, name) if hasattr(module, name) else importlib.import_module(f"femto.{home}.{name}")
     raise AttributeError(f"module 'femto' has no attribute {name!r}")
 
 

@@ -29,7 +29,7 @@ class ModelConfig:
     embedding_degree: int = 80  # d, width of the residual stream
     num_layers: int = 4  # L
     num_heads: int = 4  # H, divides d; each head has d / H columns
-    block: str = "pre-norm"  # "pre-norm": h + f(LN(h)); "reference": the log's, which adds to LN(h)
+    block: str = "pre-norm"  # "pre-norm": h + f(LN(h)); "reference": the journal's, which adds to LN(h)
     positional_encoding: str = "rotary"  # one of POSITIONAL_ENCODINGS
     initializer: str = "scaled"  # see Model.initialize
     rotary_base: float = 1000.0  # of the rotary angles t / base^(2c/hs); longer contexts want a larger one
@@ -137,7 +137,7 @@ class Preset:
 
 PRESETS = {
     "modern": Preset({"block": "pre-norm", "positional_encoding": "rotary", "initializer": "scaled"}, TrainConfig()),
-    "reference": Preset(  # what the log's program computes (SPEC section 2)
+    "reference": Preset(  # what the original program computes (SPEC section 2)
         {"block": "reference", "positional_encoding": "absolute", "initializer": "reference"},
         TrainConfig(
             batch_size=32,

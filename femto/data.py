@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from femto import files, memory, random_numbers
 from femto.errors import DataError
+from femto.system import files, memory, random_numbers
 from femto.tokenizers import Tokenizer
 
 Ids = NDArray[np.int32]

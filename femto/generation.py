@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from femto import random_numbers
 from femto.checkpoint import Checkpoint
 from femto.errors import CheckpointError, ConfigError
 from femto.kernels import Floats
 from femto.model import Decoder, Graph, Model
+from femto.system import random_numbers
 from femto.tokenizers import StreamDecoder
 
 

@@ -1,8 +1,8 @@
 """Models made from models: what is kept, what begins anew, and what the history says of it.
 
 On a model with pre-norm blocks, growth preserves the function: the logits are the same to the rounding of float32, the new part
-gets gradients, and the optimiser goes on with the state of what was there. On a model with the reference block the log's program
-is followed: what is new is random, and the optimiser is reset.
+gets gradients, and the optimiser goes on with the state of what was there. On a model with the reference block the original
+program is followed: what is new is random, and the optimiser is reset.
 """
 
 import math
@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from femto.buffers import Floats
 from femto.checkpoint import Checkpoint
+from femto.checkpoint.history import History
 from femto.config import ModelConfig, to_json
 from femto.errors import ConfigError
-from femto.history import History
-from femto.layers import sinusoids
 from femto.model import Model
-from femto.optimizer import AdamW
+from femto.model.buffers import Floats
+from femto.model.layers import sinusoids
+from femto.optimizers.adamw import AdamW
 from femto.tokenizers import BpeTokenizer, Tokenizer
 
 OF_TOKENS = ("token_embedding", "head_map_weights", "head_map_bias")  # the tensors that mean nothing to another vocabulary
@@ -29,7 +29,7 @@ OF_LAYER = re.compile(r"(?P<kind>norm|heads?|proj|atten_norm|feedforward[12])_(?
 
 
 def init_with(parent: Checkpoint, tokenizer: Tokenizer, num_tokens: int | None = None, seed: int = 0) -> Checkpoint:
-    """A new model for another vocabulary, with all that the parent knows but its tokens (the log's experiments 39 and 40).
+    """A new model for another vocabulary, with all that the parent knows but its tokens (the journal's experiments 39 and 40).
 
     All tensors are the parent's but `token_embedding`, `head_map_weights` and `head_map_bias`, which are initialised as in a new
     model; of learned positions beyond the parent's context, too. The optimiser and the history begin anew: their first entry
@@ -87,7 +87,7 @@ def insert_layer(checkpoint: Checkpoint, index: int, seed: int = 0) -> Checkpoin
 
 
 def insert_heads(checkpoint: Checkpoint, count: int = 1, seed: int = 0) -> Checkpoint:
-    """A model with `count` more heads of the same size in every layer, and so wider by count * hs (the log's experiment 37).
+    """A model with `count` more heads of the same size in every layer, and so wider by count * hs (the journal's experiment 37).
 
     pre-norm: as every reader of the residual stream subtracts the mean, what is written to it may be centred; then new columns of
     zeros leave the mean at 0, and sqrt(d' / d) times what is written leaves the variance as it was; with gains divided by the

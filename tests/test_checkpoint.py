@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from femto import checkpoint, container, tokenizers
-from femto.buffers import ParameterLayout, layout_size
+from femto import checkpoint, tokenizers
+from femto.checkpoint import container, storage
 from femto.config import BLOCKS, INITIALIZERS, POSITIONAL_ENCODINGS, ModelConfig, TrainConfig
 from femto.errors import CheckpointError
+from femto.model import ParameterLayout, layout_size
 
 
 def small(steps=2, **shape):
@@ -183,7 +184,7 @@ def test_newer_foreign_and_missing_files_each_get_their_own_message(path, tmp_pa
 
 def test_what_could_not_be_loaded_is_not_saved(path, monkeypatch):
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoint, "MAX_JSON_BYTES", 300)
+    monkeypatch.setattr(storage, "MAX_JSON_BYTES", 300)
     with pytest.raises(CheckpointError, match="section model would be larger"):
         checkpoint.save(small(), path)
     assert path.read_bytes() == before

@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 
 from femto import checkpoint, data, tokenizers
+from femto.analysis.diagnosis import diagnose, find, known_data
+from femto.analysis.diagnosis.known_data import KnownData, Stage
+from femto.analysis.diagnosis.measure import BATCHES, position_buckets
 from femto.commands import main
 from femto.config import ModelConfig, TrainConfig
-from femto.diagnosis import diagnose, find, known_data
-from femto.diagnosis.known_data import KnownData, Stage
-from femto.diagnosis.measure import BATCHES, position_buckets
 from femto.dummy_data import addition_dummy, simple_dummy, simple_dummy2, simple_sequence, simple_sequence2
 from femto.errors import ConfigError, DataError
-from femto.layers import Pass
 from femto.model import Graph
-from femto.session import Session
+from femto.model.layers import Pass
+from femto.training.session import Session
 
 from . import numpy_model
 
@@ -358,7 +358,7 @@ def test_dead_units_are_counted_over_all_batches(healthy):
 
 def test_measures_do_not_depend_on_the_micro_batch(healthy, monkeypatch):
     whole = diagnose(healthy, dataset(healthy))
-    monkeypatch.setattr("femto.training.ACTIVATION_BYTES", 1)
+    monkeypatch.setattr("femto.training.trainer.ACTIVATION_BYTES", 1)
     parts = diagnose(healthy, dataset(healthy))
     assert parts.data.loss == pytest.approx(whole.data.loss)
     for one, other in zip(parts.layers, whole.layers, strict=True):

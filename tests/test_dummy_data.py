@@ -1,4 +1,4 @@
-"""The five data sets of the log and their evaluators, each against a parser or an oracle written independently here."""
+"""The five data sets of the journal and their evaluators, each against a parser or an oracle written independently here."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_addition_dummy_evaluation() -> None:
 
 @pytest.mark.parametrize(
     ("module", "answers", "guessed", "right"),
-    [  # the third answer to #42 is by the rule: the log prints an i
+    [  # the third answer to #42 is by the rule: the journal prints an i
         (simple_sequence, "^^e@@f##g$$h%% %%c^^d@@e##f$$ ^^f@@g##h$$a%%", "[a-h]", "@#$%^"),
         (simple_sequence2, "cfhppu;agiqqv; bdjmmz;ceknn0; aglrru;bdhssv;", "[t-z0-3]", "abc defg hijkl mnopqrs"),
     ],

@@ -91,7 +91,7 @@ def test_every_experiment_of_the_log_has_a_recipe_that_can_be_read():
         assert found.criterion and found.log["goal"] and found.log["observations"]
         assert found.data in sources.GENERATORS + sources.TEXTS
         reference = found.plan("reference")
-        assert reference.training.learning_rate == 0.001 and reference.training.decay_steps == 50_000  # as in the log
+        assert reference.training.learning_rate == 0.001 and reference.training.decay_steps == 50_000  # as in the journal
         assert reference.model["block"] == "reference" and reference.model["initializer"] == "reference"
         assert found.plan("modern").training.decay_steps < found.plan("modern").steps  # the decay ends with the run
 
@@ -284,7 +284,7 @@ def test_figures_of_growth_come_from_the_history(tmp_path):
 
 
 def test_a_model_that_has_learnt_nothing_meets_no_criterion(tmp_path):
-    """Every measure of a dummy set must be able to fail; the log's models that learnt nothing must be seen as such."""
+    """Every measure of a dummy set must be able to fail; the journal's models that learnt nothing must be seen as such."""
     kinds = {
         "simple_dummy": ["rules"],
         "simple_dummy2": ["actions", "actions_learnt"],
@@ -379,7 +379,7 @@ def test_what_only_the_run_can_know_is_refused_too(tmp_path):
         result = femto("experiment", "run", path, "--folder", tmp_path / f"run{number}", "--quiet")
         assert result.exit_code == 1 and message in result.stderr and result.stderr.count("\n") == 1, result.output
     numbered = written(tmp_path, RECIPE, "22.toml")
-    assert "numbers alone are the log's" in femto("experiment", "run", numbered).stderr
+    assert "numbers alone are the journal's" in femto("experiment", "run", numbered).stderr
     continuation = written(tmp_path, "", "bytes.bin")
     continuation.write_bytes(b"\x80" * 20_000)
     code = written(tmp_path, RECIPE.replace("simple_sequence", "code").replace("char", "byte"), "code.toml")
@@ -496,7 +496,7 @@ def test_list_and_show_tell_the_log_beside_ours():
         assert part in shown.stdout
     document = json.loads(femto("experiment", "show", "22", "--json").stdout)
     assert document["plans"]["modern"]["model"]["embedding_degree"] == 144
-    assert femto("experiment", "show", "44").stderr == "Error: there is no experiment 44; the log has 1 to 43\n"
+    assert femto("experiment", "show", "44").stderr == "Error: there is no experiment 44; the journal has 1 to 43\n"
     assert femto("experiment", "show", "none.toml").exit_code == 1
     told = femto("experiment", "measures").stdout
     assert all(f"\n{name}" in f"\n{told}" for name in measures.MEASURES)

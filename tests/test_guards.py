@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 
 import femto
-from femto import checkpoint, data, files, history, lineage, memory, tokenizers
+from femto import checkpoint, data, tokenizers
+from femto.analysis import lineage
+from femto.checkpoint import history, storage
+from femto.checkpoint.history import History
 from femto.config import ModelConfig, TrainConfig
 from femto.errors import CheckpointError, ResourceError, TrainingError
-from femto.history import History
-from femto.schedule import learning_rate
-from femto.session import Session
-from femto.spikes import Spike, SpikeDetector
-from femto.training import MOST_SKIPPED, Step, Trainer
+from femto.optimizers.schedule import learning_rate
+from femto.system import files, memory
+from femto.training.session import Session
+from femto.training.spikes import Spike, SpikeDetector
+from femto.training.trainer import MOST_SKIPPED, Step, Trainer
 
 TEXT = "the quick brown fox jumps over the lazy dog; " * 40
 
@@ -134,7 +137,7 @@ def test_a_long_life_keeps_the_losses_of_its_last_steps(tmp_path, monkeypatch):
     whole = new(decay_steps=50)
     events_of(whole, TEXT, 130)
     losses = whole.history.losses.copy()
-    for module in (history, checkpoint):
+    for module in (history, storage):
         monkeypatch.setattr(module, "KEPT_STEPS", 40)
     parts, path = new(decay_steps=50), tmp_path / "model.dat"
     fork = parts
@@ -204,7 +207,7 @@ def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch, line, folder
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux says how much of the limit is taken")
 def test_a_limit_of_the_process_counts():
-    code = "from femto import memory; print(memory.available())"
+    code = "from femto.system import memory; print(memory.available())"
     limit = 3 << 30
 
     def limited():
@@ -276,7 +279,7 @@ def test_a_lock_is_removed_by_whom_it_belongs_to_and_is_there_for_the_longest_na
 
 
 def test_many_writers_of_one_file_never_fail_each_other(tmp_path):
-    code = "import sys; from femto.files import write_atomically\nfor i in range(400): write_atomically(sys.argv[1], [b'x' * i])"
+    code = "import sys\nfrom femto.system.files import write_atomically as w\nfor i in range(400): w(sys.argv[1], [b'x' * i])"
     writers = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "x")], stderr=subprocess.PIPE, text=True) for _ in range(3)
     ]

@@ -1,6 +1,6 @@
 """Files that come from strangers: a value, or one clear FemtoError, in bounded memory and time; nothing written, nothing run.
 
-Covers every reader of tests/fuzz/targets.py; tests/test_log_model.py has more of the log's models.
+Covers every reader of tests/fuzz/targets.py; tests/test_log_model.py has more of the journal's models.
 """
 
 import json
@@ -19,12 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from femto import checkpoint, generation, strict_json, tokenizers
-from femto.buffers import layout_size
+from femto import checkpoint, generation, tokenizers
+from femto.checkpoint.original_program import load_original_model
 from femto.config import ModelConfig
 from femto.errors import CheckpointError, DataError, FemtoError, RecipeError, TokenizerError, brief
 from femto.experiments import reading
-from femto.log_model import load_log_model
+from femto.model import layout_size
+from femto.system import strict_json
 from femto.tokenizers import longest_match
 
 from .fuzz import targets
@@ -342,17 +343,17 @@ def test_a_vocabulary_that_could_not_be_loaded_again_is_not_saved(tmp_path, monk
     assert not os.listdir(tmp_path)
 
 
-def test_the_log_programs_models_are_read_only_if_they_can_be_saved_and_loaded_again(tmp_path):
-    content = (CORPUS / "log_model" / "grown").read_bytes()
+def test_the_original_programs_models_are_read_only_if_they_can_be_saved_and_loaded_again(tmp_path):
+    content = (CORPUS / "original_model" / "grown").read_bytes()
     for place in range(len(content) - 400, len(content)):
         for other in (1, 0xFF):
-            read_or_refused("log_model", content[:place] + bytes([other]) + content[place + 1 :], tmp_path)
+            read_or_refused("original_model", content[:place] + bytes([other]) + content[place + 1 :], tmp_path)
     entry = struct.pack("<IQ", 3, 1)  # insert-layer before layer 1
     assert content.count(entry) == 1
     path = tmp_path / "old.dat"
     path.write_bytes(content.replace(entry, struct.pack("<IQ", 3, 2**64 - 1)))
     with pytest.raises(CheckpointError, match="the index of entry 4 of the history is 18446744073709551615, not 0 to 4096"):
-        load_log_model(path)
+        load_original_model(path)
 
 
 # Vocabularies that make matching slow.
@@ -451,8 +452,8 @@ def link(path, to):
     path.symlink_to(to)
 
 
-def log_model_of_a_terabyte(path):
-    good = (CORPUS / "log_model" / "untrained").read_bytes()
+def original_model_of_a_terabyte(path):
+    good = (CORPUS / "original_model" / "untrained").read_bytes()
     shape = struct.pack("<6Q", 1, 2, 1, 1, 1, 1)
     assert good.count(shape) == 2  # of the model, and in the history
     sparse(
@@ -495,7 +496,7 @@ HOSTILE = {  # (what, reader): makes the file at a path
     ("losses of a terabyte", "checkpoint"): partial(claiming, claimed="losses", history=LONG),
     ("more losses than steps", "checkpoint"): lambda path: content(path, lambda: packed({**SECTIONS, "losses": bytes(4000)})),
     ("parameters of a terabyte", "checkpoint"): partial(claiming, claimed="parameters", model=WIDE),
-    ("a shape of a terabyte", "log_model"): log_model_of_a_terabyte,
+    ("a shape of a terabyte", "original_model"): original_model_of_a_terabyte,
     ("eleven million lists", "tokenizer"): partial(content, made=lambda: b"[" + b"[]," * 11 * MILLION + b"[]]"),
     ("eleven million objects", "checkpoint"): partial(
         content, made=lambda: packed({**SECTIONS, "history": b"[" + b"{}," * 11 * MILLION + b"{}]"})
@@ -511,7 +512,7 @@ HOSTILE = {  # (what, reader): makes the file at a path
 NEED_MEMORY = {  # as they say, and are what they say; all others are refused before any is taken, or need little
     ("a terabyte of nothing", "data"),
     ("parameters of a terabyte", "checkpoint"),
-    ("a shape of a terabyte", "log_model"),
+    ("a shape of a terabyte", "original_model"),
 }
 
 CHILD = """

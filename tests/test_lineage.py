@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 import femto
 from femto import growth, tokenizers
+from femto.analysis.compare import compare, cosine
+from femto.analysis.lineage import number_of_steps, relation, tree
+from femto.checkpoint.history import History
 from femto.commands import main
-from femto.compare import compare, cosine
-from femto.history import History
-from femto.lineage import number_of_steps, relation, tree
 
 TEXT = "to be, or not to be: that is the question. " * 40
 

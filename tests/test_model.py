@@ -1,4 +1,4 @@
-"""The graph against a float64 model, finite differences, and the figures that the log's own program printed."""
+"""The graph against a float64 model, finite differences, and the figures that the original program printed."""
 
 import copy
 import re
@@ -9,13 +9,13 @@ import pytest
 
 from femto import kernels
 from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig
-from femto.layers import Pass
 from femto.model import Decoder, Graph, Model, count_parameters
-from femto.optimizer import AdamW
+from femto.model.layers import Pass
+from femto.optimizers.adamw import AdamW
 
 from . import numpy_model
 
-REFERENCE = Path(__file__).parent / "reference" / "log_program.npz"
+REFERENCE = Path(__file__).parent / "reference" / "original_program.npz"
 
 
 @pytest.fixture(params=kernels.supported_isas())
@@ -32,7 +32,7 @@ def figures():
         return dict(archive)
 
 
-def log_model(figures, which):
+def original_model(figures, which):
     config = ModelConfig(101, 16, 32, 2, 2, **PRESETS["reference"].model)
     model = Model(config)
     for name, tensor in model.tensors.items():
@@ -41,8 +41,8 @@ def log_model(figures, which):
 
 
 @pytest.mark.parametrize("which", ["init", "trained"])
-def test_reference_preset_computes_what_the_log_program_computed(figures, which, isa):
-    model = log_model(figures, which)
+def test_reference_preset_computes_what_the_original_program_computed(figures, which, isa):
+    model = original_model(figures, which)
     tokens = figures["tokens"]
     graph = Graph(model, 1, 16, training=True)
     inputs, targets = tokens[None, :-1].copy(), tokens[None, 1:].copy()
@@ -55,8 +55,8 @@ def test_reference_preset_computes_what_the_log_program_computed(figures, which,
 
 
 @pytest.mark.parametrize(("which", "step"), [("adamw_zero", 0), ("adamw_trained", 201)])
-def test_adamw_steps_as_the_log_program(figures, which, step, isa):
-    model = log_model(figures, "trained")
+def test_adamw_steps_as_the_original_program(figures, which, step, isa):
+    model = original_model(figures, "trained")
     optimizer = AdamW(model.layout.size)
     optimizer.step = step
     gradients = np.zeros(model.layout.size, np.float32)

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 import femto
-from femto import embeddings, tokenizers
-from femto.chunks import chunk_losses, number_of_chunks
+from femto import tokenizers
+from femto.analysis import embeddings
+from femto.analysis.chunks import chunk_losses, number_of_chunks
+from femto.analysis.embeddings import closest_tokens
 from femto.commands import main
-from femto.embeddings import closest_tokens
 
 TEXT = "to be, or not to be: that is the question. " * 20 + "".join(random.Random(0).choices("qzxj", k=90))
 
@@ -116,7 +117,7 @@ def test_a_signal_saves_what_is_done(files, monkeypatch):
             yield some[:3]
 
     with monkeypatch.context() as patch:
-        patch.setattr("femto.chunks.chunk_losses", interrupted)
+        patch.setattr("femto.analysis.chunks.chunk_losses", interrupted)
         stopped = run("chunks", "--chunk-size", 10)
     assert stopped.stderr == "chunks.json: stopped by SIGTERM after 3 of 95 chunks; the same command goes on\n"
     assert "3 of 95 chunks are there already" in run("chunks", "--chunk-size", 10).stderr

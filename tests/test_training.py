@@ -6,9 +6,10 @@ import pytest
 from femto import checkpoint, data, kernels, tokenizers
 from femto.config import PRESETS, ModelConfig, TrainConfig
 from femto.errors import ConfigError, DataError, TrainingError
-from femto.schedule import learning_rate
-from femto.session import Saved, Session, Validation
-from femto.training import Trainer, activation_bytes, evaluate, micro_batch_size
+from femto.optimizers.schedule import learning_rate
+from femto.training import Trainer, evaluate
+from femto.training.session import Saved, Session, Validation
+from femto.training.trainer import activation_bytes, micro_batch_size
 
 TEXT = "the quick brown fox jumps over the lazy dog; " * 60
 

@@ -25,7 +25,7 @@ SECTIONS = {  # of `femto --help`: every command once, in a few words
         "bench": "how fast this machine trains and generates",
     },
     "Experiments": {
-        "experiment": "the 43 experiments of the log, or a recipe of your own",
+        "experiment": "the 43 experiments of the journal, or a recipe of your own",
         "search": "the best of a population of models that grow",
     },
     "Look into models": {
@@ -43,7 +43,7 @@ SECTIONS = {  # of `femto --help`: every command once, in a few words
         "extend-context": "a model with a longer context",
         "init-with": "the layers of a model for another vocabulary",
         "reset-optimizer": "drop the optimiser's state",
-        "import": "a model of the log's own program",
+        "import": "a model of the original program",
     },
     "Vocabularies": {
         "train-bpe": "learn a vocabulary from a text",

@@ -38,7 +38,8 @@ def bench(
     With --kernels, the time, speed and share of the step of every kernel at the shapes of the configuration. With --infer, tokens
     a second of generation inside the context, --steps times over.
     """
-    from femto import benchmark, config
+    from femto import config
+    from femto.profiling import benchmark
 
     chosen = config.PRESETS[preset]
     changes = {"dropout": dropout, "batch_size": batch_size, "micro_batch_size": micro_batch_size}

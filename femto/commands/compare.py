@@ -11,7 +11,7 @@ from femto.commands.inspect import entry_line
 from femto.commands.options import json_option, print_json
 
 if TYPE_CHECKING:
-    from femto.lineage import Event, Node, Relation
+    from femto.analysis.lineage import Event, Node, Relation
 
 NAMED = 6  # tensors that only one model has
 
@@ -28,7 +28,7 @@ def compare(first: str, second: str, limit: int, reverse: bool, as_json: bool) -
     Cosines of tensors, then of the embedding of each token, head by head, from the most to the least changed.
     """
     from femto import checkpoint
-    from femto.compare import compare as compare_models
+    from femto.analysis.compare import compare as compare_models
 
     ours, theirs = (checkpoint.load(path, optimizer=False) for path in (first, second))
     found = compare_models(ours, theirs)
@@ -78,7 +78,7 @@ def compare(first: str, second: str, limit: int, reverse: bool, as_json: bool) -
 
 
 def relation_lines(found: "Relation", first: str, second: str) -> list[str]:
-    """The relation of two models in the words of the log."""
+    """The relation of two models in the words of the journal."""
     lines = []
     if found.kind == "unrelated":
         made = [since[0].entry for since in (found.first, found.second)]
@@ -104,7 +104,7 @@ def relation_lines(found: "Relation", first: str, second: str) -> list[str]:
 
 
 def steps(events: "Sequence[Event]") -> int:
-    from femto.lineage import number_of_steps
+    from femto.analysis.lineage import number_of_steps
 
     return number_of_steps(events)
 
@@ -120,7 +120,7 @@ def changes(events: "Sequence[Event]") -> list[str]:
 def history(models: tuple[str, ...], as_json: bool) -> None:
     """Draw the tree of models from their histories alone."""
     from femto import checkpoint
-    from femto.lineage import tree
+    from femto.analysis.lineage import tree
 
     found = tree({path: checkpoint.load(path, optimizer=False).history for path in models})
     if as_json:

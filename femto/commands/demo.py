@@ -27,14 +27,14 @@ STEPS = 3200
 def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
     """Generate a data set, train a model on it, and see what it has learnt, in about a minute.
 
-    The data set is `simple_dummy2` of the log that femto comes from: every line has letters, a digit that says what to do with
-    them, and the result. The log's models learnt two of the ten actions in hours.
+    The data set is `simple_dummy2` of the journal that femto comes from: every line has letters, a digit that says what to do
+    with them, and the result. The journal's models learnt two of the ten actions in hours.
     """
     from femto import checkpoint, config, data, generation, tokenizers
     from femto.commands.progress import Progress, StopRequest
     from femto.dummy_data import simple_dummy2
     from femto.errors import CheckpointError
-    from femto.session import Session
+    from femto.training.session import Session
 
     text = simple_dummy2.generate(seed)
     tokenizer = tokenizers.build("ascii", None)

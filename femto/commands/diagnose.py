@@ -9,8 +9,8 @@ from femto.commands import main
 from femto.commands.options import dataset_option, json_option, print_json, threads_option
 
 if TYPE_CHECKING:
-    from femto.diagnosis import Finding
-    from femto.diagnosis.records import DataReport, Diagnosis, LayerReport
+    from femto.analysis.diagnosis import Finding
+    from femto.analysis.diagnosis.records import DataReport, Diagnosis, LayerReport
 
 COLUMNS = (
     "layer",
@@ -46,8 +46,8 @@ def diagnose(path: str | None, model: str | None, dataset: str, batch_size: int 
     loss; then says what is wrong and what to do. docs/diagnose.md of the source explains each figure and finding.
     """
     from femto import checkpoint, data
-    from femto.diagnosis import diagnose as measure
-    from femto.diagnosis import find
+    from femto.analysis.diagnosis import diagnose as measure
+    from femto.analysis.diagnosis import find
 
     if None not in (path, model):
         raise click.UsageError("give the model once, as MODEL or as --model")

@@ -1,4 +1,4 @@
-"""`femto experiment`: the 43 experiments of the log, and recipes of one's own."""
+"""`femto experiment`: the 43 experiments of the journal, and recipes of one's own."""
 
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -22,7 +22,7 @@ STOPPED = 4  # and of one that was stopped before
 
 @main.group()
 def experiment() -> None:
-    """The 43 experiments of the log that femto comes from, each with one command.
+    """The 43 experiments of the journal that femto comes from, each with one command.
 
     `list` shows them, `show N` tells one of them, `run N` runs it; `run FILE.toml` runs a recipe of your own.
     """
@@ -31,9 +31,9 @@ def experiment() -> None:
 @experiment.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Number, title, the log's verdict and ours."""
+    """Number, title, the journal's verdict and ours."""
     from femto.experiments import reading, results
-    from femto.metrics import duration
+    from femto.training.metrics import duration
 
     rows = []
     for number in reading.numbers():
@@ -50,7 +50,7 @@ def list_(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    click.echo(f"{'':>3} {'the log':8} {'femto':8} {'in':>12}  title")
+    click.echo(f"{'':>3} {'the journal':8} {'femto':8} {'in':>12}  title")
     for row in rows:
         took = "" if row["seconds"] is None else duration(row["seconds"])
         click.echo(f"{row['number']:>3} {row['log']:8} {row['ours'] or '':8} {took:>12}  {row['title']}")
@@ -60,7 +60,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name", metavar="NUMBER|FILE.toml")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Settings, the log's result and ours, and what its author asked, with our answer."""
+    """Settings, the journal's result and ours, and what its author asked, with our answer."""
     from femto.config import to_json
     from femto.experiments import reading, results
     from femto.experiments.engine import describe
@@ -92,7 +92,7 @@ def show(name: str, as_json: bool) -> None:
         for observation in found.log.get("observations", ()):
             click.echo(f"  - {observation}")
     if found.criterion:
-        click.echo(f"\nThe log's criterion: {found.criterion}")
+        click.echo(f"\nThe journal's criterion: {found.criterion}")
     for preset, plan in found.plans.items():
         click.echo(f"\n{preset}: {'; '.join(describe(stage) for stage in plan.stages)}")
         if plan.note:
@@ -205,7 +205,7 @@ def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
     say = Progress(1, quiet).say
     source = made.source
     log_data = made.recipe.log.get("dataset")
-    other = f", not the log's {log_data}" if log_data and made.recipe.data != log_data and source.is_substitute else ""
+    other = f", not the journal's {log_data}" if log_data and made.recipe.data != log_data and source.is_substitute else ""
     say(f"data: {source.name}, {source.num_bytes:,} bytes{other}")
     with closing(made.run(stop)) as events, ExitStack() as shown:
         progress = Progress(1, quiet)
@@ -225,15 +225,15 @@ def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
 def _print(recipe: "Recipe", result: dict[str, Any], made: "Run") -> None:
     click.echo(f"{recipe.name}  {recipe.title}")
     if "verdict" in recipe.log:
-        click.echo(f"the log:  {recipe.log['verdict']}: {_log_line(recipe)}")
+        click.echo(f"the journal:  {recipe.log['verdict']}: {_log_line(recipe)}")
     for line in _result_lines(result):
         click.echo(line)
     click.echo(f"models: {', '.join(str(made.path(model)) for model in made.state.models)}")
 
 
 def _log_line(recipe: "Recipe") -> str:
-    """What the log tells of an experiment, on a line."""
-    from femto.metrics import duration
+    """What the journal tells of an experiment, on a line."""
+    from femto.training.metrics import duration
 
     log = recipe.log
     parts = []
@@ -255,7 +255,7 @@ def _log_line(recipe: "Recipe") -> str:
 def _result_lines(result: dict[str, Any]) -> list[str]:
     """A verdict for people."""
     from femto.experiments.results import outcome, stuck
-    from femto.metrics import duration
+    from femto.training.metrics import duration
 
     steps = f"{result['steps']:,} steps" if result["complete"] else f"{result['steps']:,} of {result['planned_steps']:,} steps"
     lines = [

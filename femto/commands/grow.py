@@ -46,7 +46,7 @@ def insert_layer(
     """Make a model one layer deeper.
 
     A modern model says what it said before, to the bit, and the new layer learns from the first step. On a reference model the
-    layer is random and the optimiser is reset, as the log's program did it.
+    layer is random and the optimiser is reset, as the original program did it.
     """
     from femto import growth
 
@@ -88,7 +88,8 @@ def _grow(
     force: bool,
     as_json: bool,
 ) -> None:
-    from femto import checkpoint, growth, random_numbers
+    from femto import checkpoint, growth
+    from femto.system import random_numbers
 
     same = os.path.exists(output) and os.path.exists(input) and os.path.samefile(input, output)
     checkpoint.check_target(output, replace=force or same)

@@ -1,4 +1,4 @@
-"""`femto import`: a model of the log's own program becomes one of femto's."""
+"""`femto import`: a model of the original program becomes one of femto's."""
 
 import click
 
@@ -12,16 +12,16 @@ from femto.commands.options import json_option, print_json
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
 def import_model(old: str, new: str, force: bool, as_json: bool) -> None:
-    """Read OLD, a .dat of the log's own program, and write it as the femto model NEW.
+    """Read OLD, a .dat of the original program, and write it as the femto model NEW.
 
     Tokenizer, parameters, optimiser state and history are kept, so that training goes on where it stopped, with the settings of
     the preset reference.
     """
     from femto import checkpoint, config
-    from femto.log_model import load_log_model
+    from femto.checkpoint.original_program import load_original_model
 
     checkpoint.check_target(new, replace=force)
-    loaded = load_log_model(old)
+    loaded = load_original_model(old)
     with checkpoint.locked(new):
         checkpoint.save(loaded, new)
     shape, steps = loaded.model.config, loaded.history.num_steps

@@ -34,7 +34,8 @@ def infer(
     as_json: bool,
 ) -> None:
     """Continue PROMPT with what the model has learnt. The text streams to standard output."""
-    from femto import checkpoint, generation, random_numbers
+    from femto import checkpoint, generation
+    from femto.system import random_numbers
 
     loaded = checkpoint.load(model, optimizer=False)
     tokenizer = loaded.tokenizer

@@ -73,7 +73,8 @@ def _init(
     as_json: bool,
     **shape: Any,
 ) -> None:
-    from femto import checkpoint, config, random_numbers
+    from femto import checkpoint, config
+    from femto.system import random_numbers
 
     checkpoint.check_target(model, replace=force)
     made = _tokenizer(tokenizer, tokenizer_data, case_sensitive, reserve_tokens)
@@ -106,7 +107,7 @@ def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None, reserve
     if case_sensitive not in (None, loaded.case_sensitive):
         case = "sensitive" if loaded.case_sensitive else "insensitive"
         raise click.UsageError(f"{path} is case {case}, and stays so; train-bpe decides that")
-    if reserve_tokens and loaded.num_reserved:  # the log's experiment 32 had twice as many as its author wanted
+    if reserve_tokens and loaded.num_reserved:  # the journal's experiment 32 had twice as many as its author wanted
         raise click.UsageError(
             f"{path} has {loaded.num_reserved} reserved tokens already; give --reserve-tokens to train-bpe only"
         )
@@ -138,7 +139,8 @@ def init_with(
 
     All tensors are the parent's but token_embedding, head_map_weights and head_map_bias, which depend on the vocabulary.
     """
-    from femto import checkpoint, growth, random_numbers
+    from femto import checkpoint, growth
+    from femto.system import random_numbers
 
     checkpoint.check_target(child, replace=force)
     loaded = checkpoint.load(parent, optimizer=False)

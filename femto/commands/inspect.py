@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from femto.lineage import Event
+    from femto.analysis.lineage import Event
 
 
 @main.command()
@@ -81,17 +81,19 @@ def evaluate(model: str, dataset: str, validation_split: float, as_json: bool) -
 @json_option
 def info(model: str, as_json: bool) -> None:
     """Show hyperparameters, parameter count, history and tokens; with --json all of it, with checksums."""
-    from femto import checkpoint, config, lineage, training
+    from femto import checkpoint, config
+    from femto.analysis import lineage
     from femto.model import count_parameters
+    from femto.training import trainer
 
     loaded = checkpoint.load(model)
     shape, history, tokenizer = loaded.model.config, loaded.history, loaded.tokenizer
     # Of training: parameters, gradients, two moments; and the activations of the windows that are computed together.
-    together = training.micro_batch_size(shape, loaded.training)
+    together = trainer.micro_batch_size(shape, loaded.training)
     memory = {
         "parameters": 4 * shape.num_parameters,
         "training_state": 12 * shape.num_parameters,
-        "activations": together * training.activation_bytes(shape),
+        "activations": together * trainer.activation_bytes(shape),
     }
     if as_json:
         print_json(
@@ -158,7 +160,7 @@ def entry_line(event: "Event") -> str:
 def _entry_line(event: "Event") -> str:
     entry, kind = event.entry, event.entry["kind"]
     if kind == "init":
-        seed = entry.get("seed")  # null in an imported model: the log's program had none
+        seed = entry.get("seed")  # null in an imported model: the original program had none
         source = f", imported from {entry['imported']}" if "imported" in entry else ""
         return f"init, preset {entry.get('preset')}" + ("" if seed is None else f", seed {seed}") + source
     if kind == "init-with":
@@ -174,7 +176,7 @@ def _entry_line(event: "Event") -> str:
     if kind != "session":
         return str(kind)
     dataset = entry["dataset"]
-    digest = dataset.get("sha256") or dataset.get("file_hash")  # the latter of the log's program
+    digest = dataset.get("sha256") or dataset.get("file_hash")  # the latter of the original program
     name = f"{dataset['name']} ({str(digest)[:8]})" if digest else dataset["name"]
     if not event.steps:
         return f"session on {name}, no steps"

@@ -37,7 +37,7 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
     import numpy as np
 
     from femto import checkpoint, data
-    from femto.chunks import LossFile, chunk_losses
+    from femto.analysis.chunks import LossFile, chunk_losses
     from femto.commands.progress import StopRequest
 
     loaded = checkpoint.load(model, optimizer=False)
@@ -97,7 +97,7 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
 def cluster_tokens(model: str, limit: int, as_json: bool) -> None:
     """Print the pairs of tokens whose embeddings are most alike, head by head, with their cosines."""
     from femto import checkpoint
-    from femto.embeddings import closest_tokens
+    from femto.analysis.embeddings import closest_tokens
 
     loaded = checkpoint.load(model, optimizer=False)
     names = loaded.tokenizer.readable_tokens()

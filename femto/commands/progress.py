@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-from femto.metrics import duration
-from femto.session import Event, Validation
-from femto.spikes import Spike
 from femto.tokenizers import Drop, Merge
 from femto.tokenizers.bpe_training import expected_merges
 from femto.training import Step
+from femto.training.metrics import duration
+from femto.training.session import Event, Validation
+from femto.training.spikes import Spike
 
 SMOOTHING = 20.0  # steps that the shown loss is averaged over
 PLAIN_EVERY = 100  # steps between plain lines

@@ -49,7 +49,7 @@ def search(
 ) -> None:
     """Train a population of models on a text, grow those that learn best, and train the best one on.
 
-    What the log's train.py does: some models start; each is deepened by a layer; the best get another one; the best of those
+    What the journal's train.py does: some models start; each is deepened by a layer; the best get another one; the best of those
     is trained for --steps more. Ctrl-C or SIGTERM saves, and the same command goes on. The models of every turn stay in the
     folder.
     """

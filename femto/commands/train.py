@@ -88,11 +88,11 @@ def train(
     from femto import checkpoint, config, data, generation, growth
     from femto.commands.progress import Progress, StopRequest
     from femto.errors import DataError
-    from femto.metrics import Metrics, opened
-    from femto.schedule import learning_rate
-    from femto.session import Session, Validation
-    from femto.spikes import Spike
+    from femto.optimizers.schedule import learning_rate
     from femto.training import Step
+    from femto.training.metrics import Metrics, opened
+    from femto.training.session import Session, Validation
+    from femto.training.spikes import Spike
 
     with ExitStack() as stack:
         stack.enter_context(checkpoint.locked(model))

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from femto import checkpoint as checkpoints
-from femto import data, files, growth, kernels, tokenizers
+from femto import data, growth, kernels, tokenizers
 from femto.checkpoint import Checkpoint
+from femto.checkpoint.history import History
 from femto.config import ModelConfig
 from femto.data import Dataset
 from femto.errors import ConfigError, RecipeError
@@ -27,11 +28,11 @@ from femto.experiments.population import train as train_all
 from femto.experiments.recipe import Init, InitWith, InsertHead, InsertLayer, Keep, Recipe, Stage, Train
 from femto.experiments.sources import GENERATORS, Source
 from femto.experiments.state import STATE, State, folder_of, read_state
-from femto.history import History
-from femto.metrics import Metrics
-from femto.session import Event, Saved, Session
+from femto.system import files
 from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.training import Step
+from femto.training.metrics import Metrics
+from femto.training.session import Event, Saved, Session
 
 VOCAB_SIZE = 768  # of a tokenizer that is learnt, as `train-bpe` has it
 SEEDS = 1_000_000  # that one run has for its models

@@ -56,7 +56,7 @@ class Subject:
 
     @cached_property
     def evaluation(self) -> Any:
-        """What the log's own evaluator says; unseen questions."""
+        """What the journal's own evaluator says; unseen questions."""
         kind = self.texts.kind
         more: dict[str, dict[str, Any]] = {
             "simple_dummy": {"complete": self._sampled},  # always the likeliest letter makes one word for ever
@@ -184,7 +184,7 @@ def actions_learnt(subject: Subject, rate: float = 0.7) -> float:
 
 @measure(SEQUENCES)
 def samples(subject: Subject) -> float:
-    """The sequences: share of the log's own prompts that are continued exactly."""
+    """The sequences: share of the journal's own prompts that are continued exactly."""
     answers = subject.evaluation.samples
     return float(sum(answer.correct for answer in answers) / len(answers))
 

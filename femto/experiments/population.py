@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from femto import kernels
-from femto.session import Event
+from femto.training.session import Event
 
 
 @dataclass(frozen=True)

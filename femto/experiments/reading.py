@@ -7,12 +7,12 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from femto import files, strict_json
 from femto.config import PRESETS, ModelConfig, TrainConfig
 from femto.errors import ConfigError, RecipeError, brief
 from femto.experiments.measures import MEASURES
 from femto.experiments.recipe import NAME, RELATIONS, STAGES, Check, Init, InitWith, Measured, Plan, Recipe, Stage, Train
 from femto.experiments.sources import GENERATORS, TEXTS
+from femto.system import files, strict_json
 from femto.tokenizers import KINDS
 
 if sys.version_info >= (3, 11):
@@ -29,7 +29,7 @@ OF_THE_RUN = {"vocab_size": "the tokenizer's: tokenizer.vocab_size", "seed": "th
 
 
 def numbers() -> list[str]:
-    """The names of the recipes that femto brings along: the numbers of the log's experiments, in order."""
+    """The names of the recipes that femto brings along: the numbers of the journal's experiments, in order."""
     return sorted((path.stem.lstrip("0") for path in FOLDER.glob("*.toml")), key=int)
 
 
@@ -39,12 +39,12 @@ def load(name: str | os.PathLike[str]) -> Recipe:
         name = str(name).lstrip("0")
         path = FOLDER / f"{name:0>2}.toml"
         if name not in numbers():
-            raise RecipeError(f"there is no experiment {name[:20]}; the log has {numbers()[0]} to {numbers()[-1]}")
+            raise RecipeError(f"there is no experiment {name[:20]}; the journal has {numbers()[0]} to {numbers()[-1]}")
     else:
         path = Path(name)
         name = path.stem
         if name.isdecimal():
-            raise RecipeError(f"{path}: file name: numbers alone are the log's experiments; add a letter")
+            raise RecipeError(f"{path}: file name: numbers alone are the journal's experiments; add a letter")
     try:
         document = tomllib.loads(files.read(path, MAX_BYTES).decode())
         strict_json.require_shallow(document)
@@ -58,7 +58,8 @@ def load(name: str | os.PathLike[str]) -> Recipe:
 def with_parents(recipe: Recipe, preset: str) -> list[Recipe]:
     """The experiments that a recipe's models start from, each before those that need it, and the recipe itself at the end.
 
-    Another one of the log's is found by its number, one's own beside the recipe's file. Raises RecipeError, also for a circle.
+    Another one of the journal's is found by its number, one's own beside the recipe's file. Raises RecipeError, also for a
+    circle.
     """
     found: dict[str, Recipe] = {}
     _find_parents(recipe, preset, (), found)

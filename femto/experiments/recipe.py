@@ -140,7 +140,7 @@ class Plan:
     model: dict[str, Any]  # fields of ModelConfig but vocab_size
     training: TrainConfig
     tokenizer: dict[str, Any]  # kind, and vocab_size and reserve_tokens
-    note: str = ""  # in which way it differs from the log's settings, and why
+    note: str = ""  # in which way it differs from the journal's settings, and why
 
     @property
     def steps(self) -> int:
@@ -196,14 +196,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Recipe:
-    """An experiment: of the log, or somebody's own."""
+    """An experiment: of the journal, or somebody's own."""
 
-    name: str  # number in the log, or the file's name
+    name: str  # number in the journal, or the file's name
     title: str
     data: str  # a kind of `femto.experiments.sources`
     held_out: float  # last share of a text that is not trained on
     plans: dict[str, Plan]  # by preset
-    log: dict[str, Any]  # what the log says: verdict, loss, steps, seconds, question, ...
+    log: dict[str, Any]  # what the journal says: verdict, loss, steps, seconds, question, ...
     criterion: str  # in words
     answer: str  # to the author's question; {N.PRESET.FIGURE} stands for a recorded figure
     folder: Path  # where it was read from

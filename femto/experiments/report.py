@@ -7,7 +7,7 @@ from femto.experiments import reading, results
 from femto.experiments.measures import MEASURES
 from femto.experiments.recipe import Recipe
 from femto.experiments.results import outcome, stuck
-from femto.metrics import duration
+from femto.training.metrics import duration
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -19,9 +19,9 @@ def updated(page: str) -> str:
 
 
 def table() -> str:
-    """One line for each experiment: the log, its replay, and ours."""
+    """One line for each experiment: the journal, its replay, and ours."""
     lines = [
-        "| | experiment | the log | loss | steps | time | replayed: loss | steps | femto | loss | steps | time | parameters |",
+        "| | experiment | journal | loss | steps | time | replayed: loss | steps | femto | loss | steps | time | parameters |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for number in reading.numbers():
@@ -63,7 +63,7 @@ def measures() -> str:
 
 
 def answers() -> str:
-    """Every question that the log's author asked, and what measurements say."""
+    """Every question that the journal's author asked, and what measurements say."""
     parts = []
     for number in reading.numbers():
         found = reading.load(number)

@@ -1,4 +1,4 @@
-"""Recorded results of the log's experiments: what femto measured when it ran them, and on what."""
+"""Recorded results of the journal's experiments: what femto measured when it ran them, and on what."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from femto.metrics import duration
+from femto.training.metrics import duration
 
 PATH = Path(__file__).parent / "results.json"
 PLACEHOLDER = re.compile(r"\{(\d+)\.(modern|reference)\.([^{}]+)\}")

@@ -1,4 +1,4 @@
-"""The log's `train.py` as a recipe: start several small models, let them grow in turns, keep the best (experiments 27, 38)."""
+"""The journal's `train.py` as a recipe: several small models start, grow in turns, and the best is kept (experiments 27, 38)."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from femto.experiments.recipe import Init, InsertLayer, Keep, Plan, Recipe, Stag
 
 @dataclass(frozen=True)
 class Size:
-    """How large a search is; the letters are those of the log's script."""
+    """How large a search is; the letters are those of the journal's script."""
 
     embedding_degree: int  # d
     num_layers: int  # L of the first models; the last has two more

@@ -1,4 +1,4 @@
-"""Where the text of an experiment comes from: a generator of the log's, a file, or what every Python brings along."""
+"""Where the text of an experiment comes from: a generator of the journal's, a file, or what every Python brings along."""
 
 import hashlib
 import importlib
@@ -23,7 +23,7 @@ class Source:
 
     name: str
     documents: tuple[bytes, ...]
-    is_substitute: bool = False  # what Python brings along, in place of the log's text
+    is_substitute: bool = False  # what Python brings along, in place of the journal's text
 
     @cached_property
     def num_bytes(self) -> int:

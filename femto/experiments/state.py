@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from femto import files, strict_json
 from femto.errors import RecipeError, brief
 from femto.experiments.recipe import Recipe
+from femto.system import files, strict_json
 
 STATE = "run.json"
 MAX_BYTES = 16 << 20  # of it

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from femto import files, kernels
+from femto import kernels
 from femto._version import __version__
 from femto.errors import RecipeError
 from femto.experiments.engine import Run, recent_loss
 from femto.experiments.measures import MEASURES, Subject
 from femto.experiments.recipe import RELATIONS, Check, Measured
-from femto.metrics import finite
+from femto.system import files
+from femto.training.metrics import finite
 
 
 @dataclass(frozen=True)

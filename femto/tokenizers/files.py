@@ -17,15 +17,15 @@ The place of a token is its id. A token that is not valid UTF-8 is a list of its
 Reserved tokens, ``<|reserved_token_`` with 32 hexadecimal digits and ``|>``, may follow all others.
 
 Two more forms are read, never written, both of kind ``bpe``: the list of tokens alone, case sensitive; and the form of the
-log's program, ``{"unit": "Char", "case_sensitive": true, "unk": 1, "tokens": {"1": [60, 117, 110, 107, 62], "0": [97]}}``.
+original program, ``{"unit": "Char", "case_sensitive": true, "unk": 1, "tokens": {"1": [60, 117, 110, 107, 62], "0": [97]}}``.
 """
 
 import json
 import os
 
-from femto import files, strict_json
 from femto.errors import TokenizerError
-from femto.files import check_writable, write_atomically
+from femto.system import files, strict_json
+from femto.system.files import check_writable, write_atomically
 from femto.tokenizers.ascii import AsciiTokenizer
 from femto.tokenizers.base import MAX_TOKENS, UNKNOWN, Tokenizer
 from femto.tokenizers.bpe import BpeTokenizer
@@ -66,7 +66,7 @@ def from_json(document: object) -> Tokenizer:
 
 
 def _from_log(document: dict[str, object]) -> Tokenizer:
-    """The log's program wrote a map of ids to lists of bytes, in no order."""
+    """The original program wrote a map of ids to lists of bytes, in no order."""
     unit, case_sensitive, unk_id, by_id = _values(document, _LOG_FIELDS)
     if unit not in ("Char", "Byte"):
         raise TokenizerError(f"field 'unit' must be 'Char' or 'Byte', not {_brief(unit)}")

@@ -58,7 +58,7 @@ class Scenario:
 
 def small_model(steps: int) -> "Checkpoint":
     from femto import checkpoint, config, data, tokenizers
-    from femto.session import Session
+    from femto.training.session import Session
 
     tokenizer = tokenizers.build("byte", None)
     shape = config.ModelConfig(tokenizer.vocab_size, 16, 8, 1, 2)

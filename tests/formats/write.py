@@ -119,7 +119,7 @@ def main(folder):
     models.mkdir()
     for name, make in MODELS.items():
         femto.save(make(), models / f"{name}.dat")
-    shutil.copy(HERE.parent / "reference" / "log_program.dat", folder / "old.dat")
+    shutil.copy(HERE.parent / "reference" / "original_program.dat", folder / "old.dat")
     femto_command(folder, "import", "old.dat", "models/imported.dat")
     (folder / "old.dat").unlink()
     described = {path.stem: describe(path) for path in sorted(models.glob("*.dat"))}

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from femto import checkpoint, data, generation, lineage, tokenizers
+from femto import checkpoint, data, generation, tokenizers
+from femto.analysis import lineage
 from femto.checkpoint import Checkpoint
+from femto.checkpoint.original_program import load_original_model
 from femto.commands.inspect import entry_line
 from femto.errors import FemtoError
 from femto.experiments import reading
 from femto.experiments.recipe import Recipe
 from femto.experiments.state import State, read_state
-from femto.log_model import load_log_model
 from femto.tokenizers import Tokenizer
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -171,7 +172,7 @@ def _checkpoint_and_its_tokenizer(path: Path) -> Checkpoint:
 TARGETS = {
     "checkpoint": Target("model.dat", _checkpoint_and_its_tokenizer, _check_model, repaired),
     "sections": Target("model.dat", _checkpoint_and_its_tokenizer, _check_model, _from_sections),
-    "log_model": Target("old.dat", load_log_model, _check_model),
+    "original_model": Target("old.dat", load_original_model, _check_model),
     "tokenizer": Target("tokenizer.json", checkpoint.load_tokenizer, _check_tokenizer),
     "recipe": Target("mine.toml", reading.load, _check_recipe),
     "run": Target("run.json", lambda path: read_state(path.parent), _check_state),

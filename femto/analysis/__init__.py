@@ -1,0 +1,1 @@
+"""Looking into models: their relatives, what they know, and why one is stuck."""

@@ -1,0 +1,360 @@
+"""The kernels: documented, checked functions over float32 NumPy arrays, forward beside backward.
+
+Legend: B batch, T tokens of context, d embedding degree, H heads, hs = d/H head size, V vocabulary, R rows (usually B*T).
+Gradients are `d` + the name of what they are of.
+
+All arrays are float32 (ids int32). Matrices need contiguous rows, but rows may lie apart (a column slice of a wider matrix);
+vectors and flat buffers must be C-contiguous, and only their size counts. Inputs are finite: a NaN or infinity may spread to
+neighbours that exact arithmetic would spare. Outputs are `out=` and friends: allocated when left out, returned either way.
+Wrong types raise TypeError; wrong shapes, strides, ids out of range and outputs that share memory with another argument raise
+ValueError, before anything is written. The GIL is released while a kernel runs.
+
+Results do not depend on the number of threads, to the bit, nor on whether AVX2, AVX-512 or NEON computed them. The baseline
+instruction set has no fused multiply-add and rounds differently. See CONTRIBUTING.md.
+
+>>> import numpy as np
+>>> from femto import kernels
+>>> kernels.matmul(np.eye(2, dtype=np.float32), np.array([[1, 2], [3, 4]], dtype=np.float32))
+array([[1., 2.],
+       [3., 4.]], dtype=float32)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femto._kernels import core
+from femto._kernels.core import has_openmp, isa, num_threads, set_isa, set_num_threads, supported_isas
+from femto.kernels.threads import apply_environment
+
+__all__ = [
+    "Dropout",
+    "adamw",
+    "attention_backward",
+    "attention_decode",
+    "attention_forward",
+    "cross_entropy",
+    "dropout",
+    "embedding_backward",
+    "embedding_forward",
+    "exponential",
+    "gelu_backward",
+    "gelu_forward",
+    "has_openmp",
+    "isa",
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "matmul",
+    "num_threads",
+    "rotary",
+    "rotary_tables",
+    "set_isa",
+    "set_num_threads",
+    "sum_of_squares",
+    "supported_isas",
+]
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
+
+LAYER_NORM_EPSILON = 1e-5
+
+apply_environment()
+
+
+class Dropout(NamedTuple):
+    """Which numbers a mask drops: a pure function of these four and of row and column (Philox4x32-7 counters)."""
+
+    probability: float = 0.0  # of dropping, 0 <= p < 1, drawn in steps of 2^-16; kept values are scaled by 1/(1-p)
+    seed: int = 0  # 64-bit key
+    step: int = 0  # 32-bit counter: the training step
+    site: int = 0  # 32-bit counter: which mask of the step
+
+
+NO_DROPOUT = Dropout()
+
+
+def _empty_like(x: Floats) -> Floats:
+    return np.empty(np.shape(x), np.float32)
+
+
+def _shape(x: Floats, name: str, dimensions: int) -> tuple[int, ...]:
+    shape = np.shape(x)
+    if len(shape) != dimensions:
+        raise ValueError(f"{name}: expected {dimensions} dimensions, got shape {shape}")
+    return shape
+
+
+def matmul(
+    a: Floats,
+    b: Floats,
+    out: Floats | None = None,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    accumulate: bool = False,
+    residual: Floats | None = None,
+    bias: Floats | None = None,
+    gelu_slope: Floats | None = None,
+    factor: Floats | None = None,
+    column_sums: Floats | None = None,
+) -> Floats:
+    """out (m, n) = op(a) (m, k) @ op(b) (k, n), plus what the keywords add, in one pass.
+
+    accumulate: add to what `out` holds (the gradient of weights).
+    residual (m, n): added; may be `out` itself, which is what `accumulate` does.
+    bias (n,): added to every row.
+    factor (m, n): the sum so far is multiplied by it, element by element.
+    gelu_slope (m, n): `out` becomes the tanh-approximated GELU of the sum, and this receives GELU's derivative there, which is
+    the `factor` of the backward pass.
+    column_sums (n,): the sum over the rows of b is added to it, which is the gradient of a bias; with transpose_a only.
+
+    The four forms of the transpositions: forward x W, gradient of weights x^T dy, gradient of inputs dy W^T, and the rest.
+    """
+    if out is None:
+        if accumulate:
+            raise ValueError("accumulate needs an `out` to add to")
+        rows = _shape(a, "a", 2)[1 if transpose_a else 0]
+        columns = _shape(b, "b", 2)[0 if transpose_b else 1]
+        out = np.empty((rows, columns), np.float32)
+    if accumulate:
+        if residual is not None:
+            raise ValueError("accumulate and residual exclude each other")
+        residual = out
+    core.matmul(out, a, b, transpose_a, transpose_b, residual, bias, gelu_slope, factor, column_sums)
+    return out
+
+
+def layer_norm_forward(
+    x: Floats,
+    gain: Floats,
+    bias: Floats,
+    out: Floats | None = None,
+    mean: Floats | None = None,
+    rstd: Floats | None = None,
+    epsilon: float = LAYER_NORM_EPSILON,
+) -> tuple[Floats, Floats, Floats]:
+    """out (…, d) = (x - mean) * rstd * gain + bias over the last axis (Ba, Kiros and Hinton 2016).
+
+    Returns out, and mean and rstd = 1/sqrt(variance + epsilon), one a row, which the backward pass needs. `out` may be x.
+    """
+    rows = np.shape(x)[:-1]
+    out = _empty_like(x) if out is None else out
+    mean = np.empty(rows, np.float32) if mean is None else mean
+    rstd = np.empty(rows, np.float32) if rstd is None else rstd
+    core.layer_norm_forward(out, mean, rstd, x, gain, bias, epsilon)
+    return out, mean, rstd
+
+
+def layer_norm_backward(
+    dout: Floats,
+    x: Floats,
+    mean: Floats,
+    rstd: Floats,
+    gain: Floats,
+    dgain: Floats,
+    dbias: Floats,
+    dx: Floats | None = None,
+    residual: Floats | None = None,
+) -> Floats:
+    """dx (…, d) = gradient of the input, plus `residual` (…, d) when given; dgain and dbias (d,) are added to.
+
+    dx may be `dout` or `residual`.
+    """
+    dx = _empty_like(x) if dx is None else dx
+    core.layer_norm_backward(dx, dgain, dbias, dout, x, mean, rstd, gain, residual)
+    return dx
+
+
+def gelu_forward(x: Floats, out: Floats | None = None) -> Floats:
+    """out = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), any shape; `out` may be x. (Hendrycks and Gimpel 2016)"""
+    out = _empty_like(x) if out is None else out
+    core.gelu_forward(out, x)
+    return out
+
+
+def gelu_backward(dout: Floats, x: Floats, dx: Floats | None = None) -> Floats:
+    """dx = dout * gelu'(x), any shape; dx may be `dout` or x."""
+    dx = _empty_like(x) if dx is None else dx
+    core.gelu_backward(dx, dout, x)
+    return dx
+
+
+def exponential(x: Floats, out: Floats | None = None) -> Floats:
+    """out = exp(x), any shape, as the kernels compute it: relative error below 2e-7, 0 below -87.3, the value of 88.3 above."""
+    out = _empty_like(x) if out is None else out
+    core.exponential(out, x)
+    return out
+
+
+def rotary_tables(tokens: int, head_size: int, base: float = 10000.0) -> tuple[Floats, Floats]:
+    """Cosines and sines (T, hs // 2) of rotary positions: angle t / base^(2c/hs) (Su et al. 2021). An odd head size leaves
+    its last column unrotated."""
+    if tokens < 0 or head_size < 0 or not base > 0:
+        raise ValueError(f"rotary_tables: expected sizes from 0 and a base above 0, got {tokens}, {head_size} and {base}")
+    pairs = head_size // 2
+    angles = np.outer(np.arange(tokens), float(base) ** (-2.0 * np.arange(pairs) / max(head_size, 1)))
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def rotary(x: Floats, cosine: Floats, sine: Floats, num_heads: int, inverse: bool = False) -> Floats:
+    """Rotate x (R, d) in place: in each head, columns c and c + hs // 2 turn by the angle of the row's token.
+
+    Row r belongs to token r mod T of the tables (T, hs // 2). `inverse` turns back, which is the gradient.
+    """
+    tokens, columns = _shape(cosine, "cosine", 2)[0], _shape(x, "x", 2)[1]
+    if not 1 <= num_heads <= columns or columns % num_heads:
+        raise ValueError(f"x: {columns} columns do not divide into {num_heads} heads")
+    core.rotary(x, cosine, sine, tokens, num_heads, columns // num_heads, inverse)
+    return x
+
+
+def attention_forward(
+    qkv: Floats,
+    num_heads: int,
+    tokens: int,
+    out: Floats | None = None,
+    row_max: Floats | None = None,
+    row_scale: Floats | None = None,
+    *,
+    dropout: Dropout = NO_DROPOUT,
+    first_sequence: int = 0,
+) -> tuple[Floats, Floats, Floats]:
+    """Causal multi-head attention: softmax(Q K^T / sqrt(hs)) V for every head, keys no later than the query.
+
+    qkv (B*T, 3d): queries, keys, values, each H blocks of hs columns. out (B*T, d). row_max and row_scale (B, H, T) are the
+    largest product q.k of each query and 1/sum of its row, kept for the backward pass; the T x T scores are never stored as a
+    whole. Queries and keys come rotated where positions are rotary. dropout acts on the probabilities; `first_sequence` places
+    sequence 0 in the whole batch, so that micro-batches draw the masks of the whole.
+    """
+    batch, head_size = _attention_shape(qkv, num_heads, tokens)
+    out = np.empty((batch * tokens, num_heads * head_size), np.float32) if out is None else out
+    row_max = np.empty((batch, num_heads, tokens), np.float32) if row_max is None else row_max
+    row_scale = np.empty((batch, num_heads, tokens), np.float32) if row_scale is None else row_scale
+    core.attention_forward(out, row_max, row_scale, qkv, batch, tokens, num_heads, head_size, *dropout, first_sequence)
+    return out, row_max, row_scale
+
+
+def attention_backward(
+    d_out: Floats,
+    qkv: Floats,
+    out: Floats,
+    row_max: Floats,
+    row_scale: Floats,
+    num_heads: int,
+    tokens: int,
+    d_qkv: Floats | None = None,
+    *,
+    dropout: Dropout = NO_DROPOUT,
+    first_sequence: int = 0,
+) -> Floats:
+    """d_qkv (B*T, 3d) of `attention_forward`, from d_out (B*T, d) and what the forward pass returned."""
+    batch, head_size = _attention_shape(qkv, num_heads, tokens)
+    d_qkv = np.empty(np.shape(qkv), np.float32) if d_qkv is None else d_qkv
+    core.attention_backward(
+        d_qkv,
+        d_out,
+        out,
+        row_max,
+        row_scale,
+        qkv,
+        batch,
+        tokens,
+        num_heads,
+        head_size,
+        *dropout,
+        first_sequence,
+    )
+    return d_qkv
+
+
+def _attention_shape(qkv: Floats, num_heads: int, tokens: int) -> tuple[int, int]:
+    shape = np.shape(qkv)
+    heads_fit = len(shape) == 2 and 1 <= num_heads <= shape[1] and not shape[1] % (3 * num_heads)
+    if not heads_fit or tokens < 1 or shape[0] % tokens:
+        raise ValueError(f"qkv: shape {shape} is not (B*T, 3*H*hs) with T = {tokens} and H = {num_heads}")
+    return shape[0] // tokens, shape[1] // (3 * num_heads)
+
+
+def attention_decode(query: Floats, keys: Floats, values: Floats, length: int, out: Floats | None = None) -> Floats:
+    """Attention of one new query (d,) over a cache of its first `length` tokens; out (d,).
+
+    keys (H, hs, capacity) and values (H, capacity, hs rounded up to 16), capacity a multiple of 16; queries and keys are
+    already rotated where positions are rotary.
+    """
+    heads, head_size, capacity = _shape(keys, "keys", 3)
+    out = np.empty(heads * head_size, np.float32) if out is None else out
+    core.attention_decode(out, query, keys, values, heads, head_size, length, capacity)
+    return out
+
+
+def cross_entropy(
+    logits: Floats,
+    targets: Integers,
+    losses: Floats | None = None,
+    dlogits: Floats | None = None,
+    gradient_scale: float = 1.0,
+) -> Floats:
+    """losses (R,) = -log softmax(logits)[target] in nats, and in the same pass, when `dlogits` (R, V) is given, its gradient.
+
+    dlogits = gradient_scale * (softmax(logits) - onehot(target)); may be `logits` itself. Stable for any finite logits. A
+    target of -1 is left out: loss 0, gradient 0.
+    """
+    losses = np.empty(_shape(logits, "logits", 2)[0], np.float32) if losses is None else losses
+    core.cross_entropy(losses, dlogits, logits, targets, gradient_scale)
+    return losses
+
+
+def embedding_forward(table: Floats, tokens: Integers, out: Floats | None = None, positions: Floats | None = None) -> Floats:
+    """out (R, d) = table[token] (V, d), plus positions (T, d) at row mod T when given."""
+    columns = _shape(table, "table", 2)[1]
+    out = np.empty((np.size(tokens), columns), np.float32) if out is None else out
+    core.embedding_forward(out, table, positions, tokens, 1 if positions is None else len(positions))
+    return out
+
+
+def embedding_backward(dout: Floats, tokens: Integers, dtable: Floats, dpositions: Floats | None = None) -> None:
+    """dtable[token] += dout (R, d), and dpositions[row mod T] += dout when given."""
+    core.embedding_backward(dtable, dpositions, dout, tokens, 1 if dpositions is None else len(dpositions))
+
+
+def dropout(
+    x: Floats, settings: Dropout, out: Floats | None = None, residual: Floats | None = None, first_row: int = 0
+) -> Floats:
+    """out (R, d) = x * mask / (1-p), plus `residual` (R, d) when given; `out` may be x or residual.
+
+    The backward pass is the same call on the gradient. `first_row` places row 0 in the whole batch.
+    """
+    if np.ndim(x) == 0:
+        raise ValueError("x: expected rows, got a single number")
+    out = _empty_like(x) if out is None else out
+    core.dropout(out, x, residual, np.shape(x)[-1], *settings, first_row)
+    return out
+
+
+def sum_of_squares(x: Floats) -> float:
+    """The sum of x^2 over all elements, for gradient clipping: float32 within blocks of 4,096, float64 between them."""
+    return core.sum_of_squares(x)
+
+
+def adamw(
+    parameters: Floats,
+    m: Floats,
+    v: Floats,
+    gradients: Floats,
+    *,
+    learning_rate: float,
+    step: int,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+    gradient_scale: float = 1.0,
+) -> None:
+    """One AdamW update of flat buffers (n,), in place (Loshchilov and Hutter 2019).
+
+    Decay first, p *= 1 - learning_rate * weight_decay; then Adam with bias corrections 1 - beta^(step+1), step from 0.
+    gradient_scale multiplies the gradients on the way in (clipping).
+    """
+    core.adamw(parameters, m, v, gradients, gradient_scale, learning_rate, beta1, beta2, epsilon, weight_decay, step)

@@ -1,0 +1,88 @@
+"""The graph that runs over a model's parameters: forward, backward, and decoding one token at a time."""
+
+import math
+
+import numpy as np
+
+from femto.kernels import Integers
+from femto.model.buffers import Floats, aligned
+from femto.model.layers import BLOCK_CLASSES, NO_GRADIENTS, Embedding, Head, KeyValueCache, Pass, Workspace
+from femto.model.parameters import Model
+
+
+class Graph:
+    """The model's computation over `batch` sequences of `tokens` tokens, with its buffers.
+
+    With `training`, activations are kept and gradients (a flat buffer laid out as the parameters) exist; without, a few shared
+    buffers serve all layers.
+    """
+
+    def __init__(self, model: Model, batch: int, tokens: int, training: bool = False) -> None:
+        config = model.config
+        self.model, self.batch, self.tokens = model, batch, tokens
+        self.gradients = aligned(model.layout.size if training else 0)
+        tensors = model.layout.stored(model.parameters)
+        gradients = model.layout.stored(self.gradients) if training else NO_GRADIENTS
+        workspace = Workspace(batch * tokens, keep=training)
+        self.embedding = Embedding(config, tensors, gradients, workspace)
+        block = BLOCK_CLASSES[config.block]
+        self.blocks = [block(layer, config, tensors, gradients, workspace) for layer in range(config.num_layers)]
+        self.head = Head(config, tensors, gradients, workspace)
+        if training:
+            self.dh = workspace.shared("dh", workspace.rows, config.embedding_degree)
+
+    def forward(self, tokens: Integers, run: Pass | None = None) -> Floats:
+        """Logits (B*T, V) of tokens (B, T) int32; the memory is reused by the next call."""
+        run = run or Pass(self.tokens)
+        flat = tokens.reshape(-1)
+        h = self.embedding.forward(flat, 0, self.tokens)
+        for block in self.blocks:
+            h = block.forward(h, run)
+        return self.head.forward(h)
+
+    def losses(self, tokens: Integers, targets: Integers) -> Floats:
+        """Cross entropy in nats of every position (B*T,); 0 where the target is -1. No dropout, no gradients."""
+        self.forward(tokens)
+        return self.head.loss(targets.reshape(-1), None)
+
+    def accumulate_gradients(self, tokens: Integers, targets: Integers, run: Pass, gradient_scale: float) -> float:
+        """Add the gradient of gradient_scale * (sum of the losses) to `gradients`; returns the sum of the losses in nats."""
+        flat = tokens.reshape(-1)
+        self.forward(tokens, run)
+        losses = self.head.loss(targets.reshape(-1), gradient_scale)
+        total = math.fsum(losses.tolist())
+        dh = self.head.backward(self.dh)
+        for block in reversed(self.blocks):
+            dh = block.backward(dh, run)
+        self.embedding.backward(dh, flat, self.tokens)
+        return total
+
+
+class Decoder:
+    """One sequence, one token at a time, with a key/value cache; positions up to the model's context."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.graph = Graph(model, 1, 1)
+        self.caches = [KeyValueCache(model.config) for _ in range(model.config.num_layers)]
+        self.length = 0  # tokens in the cache
+
+    def prefill(self, tokens: Integers) -> Floats:
+        """Start anew with these tokens, at least one and at most the context; logits (V,) after the last."""
+        graph = Graph(self.model, 1, len(tokens))
+        h = graph.embedding.forward(tokens, 0, len(tokens))
+        for block, cache in zip(graph.blocks, self.caches, strict=True):
+            h = block.forward(h, Pass(len(tokens)))
+            block.attention.fill(cache, len(tokens))
+        self.length = len(tokens)
+        last: Floats = graph.head.forward(h)[-1]
+        return last
+
+    def decode(self, token: int) -> Floats:
+        """Append one token; logits (V,) after it."""
+        h = self.graph.embedding.forward(np.array([token], np.int32), self.length, 1)
+        for block, cache in zip(self.graph.blocks, self.caches, strict=True):
+            h = block.decode(h, cache, self.length)
+        self.length += 1
+        only: Floats = self.graph.head.forward(h)[0]
+        return only

@@ -1,0 +1,1 @@
+"""What turns gradients into updates: optimisers, and the learning rate."""

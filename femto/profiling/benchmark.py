@@ -1,0 +1,157 @@
+"""Timing of whole training steps against the machine's measured peak (SPEC section 8)."""
+
+import resource
+import statistics
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from femto import kernels
+from femto._kernels import core
+from femto.checkpoint import Checkpoint
+from femto.checkpoint.history import History
+from femto.config import ModelConfig, TrainConfig
+from femto.errors import ConfigError
+from femto.model import Decoder, Model
+from femto.profiling.kernel_times import profile
+from femto.system import random_numbers
+from femto.tokenizers import Tokenizer
+from femto.training.trainer import Trainer, micro_batch_size
+
+WARMUP_STEPS = 3
+BURN_SECONDS = 0.1
+
+
+def peak_gflops() -> float:
+    """Billions of float32 operations a second that the set number of threads reaches on independent FMAs in registers."""
+    iterations, best = 1 << 16, 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        flops = core.fma_burn(iterations)
+        seconds = time.perf_counter() - started
+        best = max(best, flops / seconds)
+        iterations = max(1 << 12, int(iterations * BURN_SECONDS / seconds))
+    return best / 1e9
+
+
+def peak_rss_mib() -> float:
+    """The largest resident memory that this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS reports bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def synthetic_trainer(config: ModelConfig, training: TrainConfig) -> Trainer:
+    """A trainer on a million random tokens of the model's vocabulary."""
+    tokens = [b"<unk>", *(b"%d" % index for index in range(1, config.vocab_size))]
+    checkpoint = Checkpoint(Model(config).initialize(training.seed), Tokenizer(tokens, unk_id=0), training, History())
+    words = random_numbers.words(training.seed, random_numbers.BATCHES, 2**32, 1_000_000)
+    ids = (words % np.uint64(config.vocab_size)).astype(np.int32)
+    return Trainer(checkpoint, ids)
+
+
+def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[str, Any]:
+    """Time `steps` whole steps (batch, forward, backward, clip, AdamW) after a warm-up; milliseconds and GF/s.
+
+    The peak is measured before and after with the same threads, and the larger figure counts.
+    """
+    trainer = synthetic_trainer(config, training)
+    peak = peak_gflops()
+    for _ in range(WARMUP_STEPS):
+        trainer.step()
+    milliseconds = [1000.0 * step.seconds for step in trainer.steps(steps)]
+    peak = max(peak, peak_gflops())
+    flops = config.flops_per_token * training.batch_size * config.num_tokens
+    median = statistics.median(milliseconds)
+    gflops = flops / median / 1e6
+    return {
+        "median_ms": median,
+        "min_ms": min(milliseconds),
+        "steps": steps,
+        "params": config.num_parameters,
+        "flops_per_step": flops,
+        "gflops": gflops,
+        "peak_gflops": peak,
+        "fraction_of_peak": gflops / peak,
+        "tokens_per_second": 1000.0 * training.batch_size * config.num_tokens / median,
+        "micro_batch_size": micro_batch_size(config, training),
+        **_machine(),
+    }
+
+
+def time_kernels(config: ModelConfig, training: TrainConfig, steps: int) -> dict[str, Any]:
+    """Every kernel call of `steps` whole steps by kernel and shape: milliseconds, share of the step, GF/s, GB/s."""
+    trainer = synthetic_trainer(config, training)
+    for _ in range(WARMUP_STEPS):
+        trainer.step()
+    times, milliseconds = profile(trainer, steps)
+    rows = [
+        {
+            "kernel": entry.name,
+            "shape": entry.shape,
+            "calls_per_step": entry.calls,
+            "milliseconds": entry.milliseconds,
+            "share": entry.milliseconds / milliseconds,
+            "gflops": entry.gflops,
+            "gigabytes_per_second": entry.gigabytes_per_second,
+        }
+        for entry in times
+    ]
+    return {
+        "params": config.num_parameters,
+        "step_ms": milliseconds,
+        "outside_kernels_ms": milliseconds - sum(entry.milliseconds for entry in times),
+        "peak_gflops": peak_gflops(),
+        "kernels": rows,
+        **_machine(),
+    }
+
+
+def kernel_table(result: dict[str, Any]) -> str:
+    """The result of `time_kernels` as text; speeds in GF/s where arithmetic binds, in GB/s where memory does."""
+    lines = [f"{'kernel':<20}{'shape':<36}{'calls':>6}{'ms':>9}{'share':>8}{'speed':>13}{'of peak':>9}"]
+    for row in result["kernels"]:
+        if row["gflops"]:
+            speed, share_of_peak = f"{row['gflops']:.0f} GF/s", f"{row['gflops'] / result['peak_gflops']:.0%}"
+        else:
+            speed, share_of_peak = f"{row['gigabytes_per_second']:.0f} GB/s", ""
+        lines.append(
+            f"{row['kernel']:<20}{row['shape']:<36}{row['calls_per_step']:>6}{row['milliseconds']:>9.3f}{row['share']:>8.1%}"
+            f"{speed:>13}{share_of_peak:>9}"
+        )
+    outside = result["outside_kernels_ms"]
+    lines.append(f"{'outside kernels':<62}{outside:>9.3f}{outside / result['step_ms']:>8.1%}")
+    lines.append(f"{'step':<62}{result['step_ms']:>9.3f}")
+    return "\n".join(lines)
+
+
+def time_inference(config: ModelConfig, rounds: int) -> dict[str, Any]:
+    """Greedy generation of one sequence with the key/value cache, from one token to the end of the context, `rounds` times."""
+    if config.num_tokens < 2:
+        raise ConfigError("num_tokens must be at least 2 to time generation: the first token fills a context of 1")
+    model = Model(config).initialize(0)
+    microseconds = []
+    for _ in range(rounds + 1):  # the first is a warm-up
+        decoder = Decoder(model)
+        logits = decoder.prefill(np.zeros(1, np.int32))
+        for _ in range(config.num_tokens - 1):
+            started = time.perf_counter()
+            logits = decoder.decode(int(logits.argmax()))
+            microseconds.append(1e6 * (time.perf_counter() - started))
+    median = statistics.median(microseconds[config.num_tokens - 1 :])
+    return {
+        "params": config.num_parameters,
+        "tokens_per_second": 1e6 / median,
+        "microseconds_per_token": median,
+        **_machine(),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "peak_rss_mib": peak_rss_mib(),
+        "threads": kernels.num_threads(),
+        "isa": kernels.isa(),
+        "openmp": kernels.has_openmp(),
+    }

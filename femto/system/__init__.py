@@ -1,0 +1,1 @@
+"""What stands between femto and the machine: files, JSON, memory, random numbers, text for people."""

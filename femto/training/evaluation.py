@@ -1,0 +1,50 @@
+"""The loss of a model on a text."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femto import data
+from femto.data import Ids
+from femto.model import Graph, Model
+
+EVALUATION_ROWS = 4096  # tokens in one forward pass of an evaluation
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cross entropy over some text."""
+
+    nats: float  # a token
+    num_tokens: int  # predicted
+    num_bytes: int  # that those tokens stand for
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nats * self.num_tokens / math.log(2) / self.num_bytes if self.num_bytes else math.nan
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.nats) if self.nats < 700 else math.inf
+
+
+def evaluate(model: Model, ids: Ids, token_lengths: NDArray[np.int64], most_tokens: int | None = None) -> Loss:
+    """Mean cross entropy of ids (N,), N at least 2, every token but the first predicted once, in windows of the context.
+
+    token_lengths: bytes that each token of the vocabulary stands for (V,). most_tokens: evaluate only about that many, in windows
+    spread evenly.
+    """
+    num_tokens = model.config.num_tokens
+    most = None if most_tokens is None else max(1, most_tokens // num_tokens)
+    inputs, targets = data.consecutive_windows(ids, num_tokens, most)
+    size = max(1, min(len(inputs), EVALUATION_ROWS // num_tokens))
+    graph = Graph(model, size, num_tokens)
+    total, pad = 0.0, -len(inputs) % size
+    inputs = np.concatenate([inputs, np.zeros((pad, num_tokens), np.int32)])
+    targets = np.concatenate([targets, np.full((pad, num_tokens), -1, np.int32)])
+    for first in range(0, len(inputs), size):
+        total += math.fsum(graph.losses(inputs[first : first + size], targets[first : first + size]).tolist())
+    predicted = targets[targets >= 0]
+    return Loss(total / len(predicted), len(predicted), int(token_lengths[predicted].sum()))

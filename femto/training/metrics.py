@@ -1,0 +1,93 @@
+"""Events of a training run as JSON lines, one object an event, for whoever plots or watches them."""
+
+import json
+import math
+import os
+from typing import IO, Any
+
+from femto.errors import DataError
+from femto.training.session import Event, Saved, Validation
+from femto.training.spikes import Spike
+from femto.training.trainer import Step
+
+
+class Metrics:
+    """Appends one JSON object an event to an unbuffered file: `event` is session, step, spike, validation or saved."""
+
+    def __init__(self, file: IO[bytes] | None, name: str | None = None) -> None:
+        self.file, self.name = file, name
+
+    def write(self, event: Event | dict[str, Any]) -> None:
+        """Raises DataError when the file cannot be written."""
+        if self.file is None:
+            return
+        try:
+            self.file.write(json.dumps(finite(event if isinstance(event, dict) else to_json(event))).encode() + b"\n")
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot write metrics: {error.strerror}") from error
+
+
+BEGINNING = b'{"event":'  # of every line
+
+
+def opened(path: str) -> IO[bytes]:
+    """The file at `path`, unbuffered, to append to; a line that a killed process did not end is ended first.
+
+    Raises OSError, and DataError if the file is there and holds other things.
+    """
+    torn = False
+    if os.path.isfile(path) and os.path.getsize(path):
+        with open(path, "rb") as before:
+            if not BEGINNING.startswith(before.read(len(BEGINNING))):
+                raise DataError(f"{path} is there and is no file of metrics; choose another --metrics")
+            before.seek(-1, os.SEEK_END)
+            torn = before.read() != b"\n"
+    file = open(path, "ab", buffering=0)  # noqa: SIM115 (the caller closes it)
+    if torn:
+        file.write(b"\n")
+    return file
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The fields of an event; losses in nats a token."""
+    if isinstance(event, Step):
+        return {
+            "event": "step",
+            "step": event.step,
+            "loss": event.loss,
+            "learning_rate": event.learning_rate,
+            "gradient_norm": event.gradient_norm,
+            "seconds": event.seconds,
+            "tokens_per_second": event.tokens / event.seconds,
+        } | ({"skipped": True} if event.skipped else {})
+    if isinstance(event, Spike):
+        return {"event": "spike", "step": event.step, "loss": event.loss, "usual_loss": event.usual}
+    if isinstance(event, Validation):
+        return {
+            "event": "validation",
+            "step": event.step,
+            "loss": event.loss.nats,
+            "bits_per_byte": event.loss.bits_per_byte,
+            "tokens": event.loss.num_tokens,
+        }
+    assert isinstance(event, Saved)
+    return {"event": "saved", "step": event.step, "seconds": event.seconds}
+
+
+def finite(document: Any) -> Any:
+    """The document with null for numbers that JSON lacks: NaN and infinities."""
+    if isinstance(document, dict):
+        return {key: finite(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [finite(value) for value in document]
+    return None if isinstance(document, float) and not math.isfinite(document) else document
+
+
+def duration(seconds: float) -> str:
+    """48 s, 3 min 05 s, 2 h 07 min."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,126 @@
+"""A training session: steps with validation and saves between them, as a stream of events for whoever shows them."""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+from femto import checkpoint as checkpoints
+from femto import data
+from femto.checkpoint import Checkpoint
+from femto.data import Dataset
+from femto.training.evaluation import Loss, evaluate
+from femto.training.spikes import MEMORY, Spike, SpikeDetector
+from femto.training.trainer import Step, Trainer
+
+VALIDATION_TOKENS = 65_536  # at most, so that a validation costs about as much as ten steps
+SAVE_SECONDS = 15.0  # between saves when --save-every is not given,
+SAVE_SHARE = 50.0  # and at least this many times what the last save took: under 2 % of the time
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The loss on the held-out part, after a step."""
+
+    step: int
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The checkpoint was written, after a step."""
+
+    step: int
+    seconds: float
+
+
+Event = Step | Spike | Validation | Saved
+
+
+class Session:
+    """Trains a checkpoint on a data set for a number of steps and saves it to `path`.
+
+    save_every and validate_every count steps of the model's life, not of the session, so that a run divided into sessions
+    validates at the same steps; save_every None saves by time. held_out: another text to validate on; without it, the last
+    `validation_split` of the data set is held out. on_non_finite: as `Trainer` has it.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        dataset: Dataset,
+        path: str | None,
+        save_every: int | None = None,
+        validate_every: int = 250,
+        held_out: Dataset | None = None,
+        on_non_finite: str = "stop",
+    ) -> None:
+        if held_out is None:
+            training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split, dataset.name)
+        else:
+            training_ids, self.validation_ids = dataset.ids, held_out.ids
+            for part in (dataset, held_out):
+                data.require_two(part.ids, part.name)
+        self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
+        self.save_every, self.validate_every = save_every, validate_every
+        self.token_lengths = checkpoint.tokenizer.token_lengths()
+        self.trainer = Trainer(checkpoint, training_ids, on_non_finite)
+        sessions = checkpoint.history.sessions()
+        same_text = bool(sessions) and sessions[-1]["dataset"].get("sha256") == dataset.sha256
+        self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :].tolist() if same_text else ())
+
+    def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
+        """Train up to `steps` steps; `stop` is asked after each, and ends the session with a save and no further validation.
+
+        If the settings do not say over how many steps the learning rate decays, it is until the last of these: a run that is
+        stopped and goes on to the same last step is the same as one that is not.
+
+        The end saves, also when the consumer closes the iterator or an error of its own closes it (`contextlib.closing`). Not
+        after TrainingError: then the file stays as it was last saved. Raises TrainingError and CheckpointError.
+        """
+        if steps == 0:
+            return
+        if self.path is not None:
+            checkpoints.check_target(self.path)
+        training = self.checkpoint.training
+        if training.decay_steps is None:
+            last = self.trainer.optimizer.step + steps
+            self.trainer.training = replace(training, decay_steps=max(1, last - training.warmup_steps))
+        self.trainer.require_finite(self.checkpoint.history.num_steps + 1)
+        self.trainer.start_session(self.dataset)
+        last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
+        try:
+            for number in range(1, steps + 1):
+                step = self.trainer.step()
+                unsaved = True
+                yield step
+                spike = self.spikes.add(step.step, step.loss)
+                if spike is not None:
+                    yield spike
+                if stop():
+                    break
+                if len(self.validation_ids) and (number == steps or step.step % self.validate_every == 0):
+                    yield Validation(step.step, self.validate())
+                now = time.monotonic()
+                if step.step % self.save_every == 0 if self.save_every else now - last_save > interval:
+                    saved = self.save()
+                    unsaved = False
+                    interval = max(SAVE_SECONDS, SAVE_SHARE * saved.seconds)
+                    last_save = time.monotonic()
+                    yield saved
+        except GeneratorExit:
+            if unsaved:
+                self.save()
+            raise
+        if unsaved:
+            yield self.save()
+
+    def validate(self) -> Loss:
+        """The loss on the held-out part, of which at most VALIDATION_TOKENS are used."""
+        return evaluate(self.checkpoint.model, self.validation_ids, self.token_lengths, VALIDATION_TOKENS)
+
+    def save(self) -> Saved:
+        started = time.monotonic()
+        self.trainer.require_finite(self.checkpoint.history.num_steps)
+        if self.path is not None:
+            checkpoints.save(self.checkpoint, self.path)
+        return Saved(self.checkpoint.history.num_steps, time.monotonic() - started)

@@ -1,0 +1,156 @@
+"""The training loop: an object that yields steps. It knows nothing of terminals or files."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from femto import data, kernels
+from femto._version import __version__
+from femto.checkpoint import Checkpoint
+from femto.config import ModelConfig, TrainConfig, to_json
+from femto.data import Dataset, Ids
+from femto.errors import TrainingError
+from femto.model import Graph
+from femto.model.layers import Pass
+from femto.model.layout import layout_size
+from femto.optimizers.adamw import norm
+from femto.optimizers.schedule import learning_rate
+from femto.system import memory
+
+ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
+ADVICE = "nothing of this step was kept, and the file is as it was last saved; try a lower --learning-rate or --clip-norm 1"
+MOST_SKIPPED = 10  # steps one after another that may be skipped
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step did."""
+
+    step: int  # number of the step in the model's life, from 1
+    loss: float  # mean cross entropy of the batch before the update, nats a token
+    learning_rate: float
+    gradient_norm: float  # before clipping
+    seconds: float
+    tokens: int  # trained on in this step
+    skipped: bool = False  # the loss or the gradient was not finite, and nothing was changed
+
+
+def activation_bytes(config: ModelConfig) -> int:
+    """Bytes of activations and their gradients that one window of T tokens takes in training."""
+    d = config.embedding_degree
+    floats = config.num_layers * (16 * d + 2 * config.num_heads + 4) + 15 * d + config.vocab_size
+    return 4 * config.num_tokens * floats
+
+
+def micro_batch_size(config: ModelConfig, training: TrainConfig) -> int:
+    """Windows computed at a time: as set, else the largest divisor of the batch whose activations fit ACTIVATION_BYTES."""
+    if training.micro_batch_size:
+        return training.micro_batch_size
+    fitting = max(1, ACTIVATION_BYTES // activation_bytes(config))
+    return max(size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting)
+
+
+def require_memory(config: ModelConfig, training: TrainConfig, with_moments: bool = True) -> None:
+    """Raise ResourceError, with the numbers, if this process cannot have the memory that training takes beside the parameters."""
+    windows = micro_batch_size(config, training)
+    parts = {
+        "gradients": 4 * layout_size(config),
+        "AdamW's moments": 8 * layout_size(config) * with_moments,
+        f"activations of {windows} windows": windows * activation_bytes(config),
+    }
+    memory.require(parts, "training this model", "a smaller --batch-size or --micro-batch-size, context or model needs less")
+
+
+class Trainer:
+    """Trains a checkpoint's model on token ids, in place, and records every step in its history.
+
+    Every step is a function of the parameters, the optimiser state, the settings and the number of the step, so any division
+    of a run into sessions gives the same bytes.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, ids: Ids, on_non_finite: str = "stop") -> None:
+        """on_non_finite: "stop", or "skip", which goes on without a step whose loss or gradient is not finite. Raises
+        ResourceError, before any memory is taken, if there is too little of it."""
+        require_memory(checkpoint.model.config, checkpoint.training, with_moments=checkpoint.optimizer is None)
+        self.skips, self.skipped_in_a_row = on_non_finite == "skip", 0
+        self.checkpoint, self.training = checkpoint, checkpoint.training
+        self.ids = ids
+        self.optimizer = checkpoint.ready_optimizer()
+        self.micro_batch_size = micro_batch_size(checkpoint.model.config, checkpoint.training)
+        self.session_started = False
+        self.graph = Graph(checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True)
+
+    def start_session(self, dataset: Dataset) -> None:
+        """Record in the history what the following steps train on. Without it, the first step says that it is not known."""
+        self.session_started = True
+        self.checkpoint.history.start_session(
+            dropout=self.training.dropout,
+            dataset={"name": dataset.name, "sha256": dataset.sha256, "bytes": dataset.num_bytes},
+            training=to_json(self.training),
+            femto=__version__,
+            isa=kernels.isa(),
+        )
+
+    def steps(self, count: int) -> Iterator[Step]:
+        """Train `count` steps, yielding after each. Raises TrainingError, with the parameters as before that step, when a loss
+        or gradient is not finite and such steps are not skipped, when MOST_SKIPPED were skipped in a row, and when a parameter
+        is not finite."""
+        for _ in range(count):
+            yield self.step()
+
+    def step(self) -> Step:
+        started = time.perf_counter()
+        if not self.session_started:
+            self.start_session(Dataset("not named", "", 0, self.ids, 0))
+        checkpoint, graph, training = self.checkpoint, self.graph, self.training
+        history, config = checkpoint.history, checkpoint.model.config
+        index = history.num_steps
+        inputs, targets = data.batch(self.ids, index, training.batch_size, config.num_tokens, training.seed)
+        graph.gradients.fill(0.0)
+        total = 0.0
+        for first in range(0, training.batch_size, self.micro_batch_size):
+            rows = slice(first, first + self.micro_batch_size)
+            run = Pass(config.num_tokens, training.dropout, training.seed, index, first)
+            total += graph.accumulate_gradients(inputs[rows], targets[rows], run, 1.0 / inputs.size)
+        loss = total / inputs.size
+        gradient_norm = norm(graph.gradients)
+        rate = learning_rate(self.optimizer.step, training)
+        skipped = not (math.isfinite(loss) and math.isfinite(gradient_norm))
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
+        if skipped:
+            self._require_skippable(index + 1, loss)
+            self.optimizer.step += 1  # the schedule goes on, so that a run divided anywhere is the same run
+        else:
+            self.optimizer.update(checkpoint.model.parameters, graph.gradients, rate, training, gradient_norm)
+        seconds = time.perf_counter() - started
+        history.add_step(loss, 1000.0 * seconds, skipped)
+        return Step(index + 1, loss, rate, gradient_norm, seconds, inputs.size, skipped)
+
+    def _require_skippable(self, step: int, loss: float) -> None:
+        """Raise TrainingError, which names what is not finite, unless training may go on without this step."""
+        self.require_finite(step)
+        if not self.skips:
+            raise TrainingError(f"{self._not_finite(step, loss)}; {ADVICE}, or --on-non-finite skip")
+        if self.skipped_in_a_row > MOST_SKIPPED:
+            raise TrainingError(f"{self._not_finite(step, loss)}, as in the {MOST_SKIPPED} steps before it; {ADVICE}")
+
+    def require_finite(self, step: int) -> None:
+        """Raise TrainingError, which names the tensor and the step, if a parameter is not finite."""
+        model = self.checkpoint.model
+        if math.isfinite(norm(model.parameters)):  # much faster, but its squares may overflow
+            return
+        for name, tensor in model.tensors.items():
+            if not np.isfinite(tensor).all():
+                raise TrainingError(f"step {step}: tensor {name} holds a number that is not finite; {ADVICE}")
+
+    def _not_finite(self, step: int, loss: float) -> str:
+        if not math.isfinite(loss):
+            return f"step {step}: the loss is {loss}"
+        gradients = self.checkpoint.model.layout.views(self.graph.gradients)
+        for name, gradient in gradients.items():
+            if not np.isfinite(gradient).all():
+                return f"step {step}: the gradient of {name} is not finite"
+        return f"step {step}: the norm of the gradient is not finite"
