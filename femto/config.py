@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
-from femto.errors import ConfigError, brief
+from femto.errors import ConfigError
+from femto.system.text import brief
 
 BLOCKS = ("pre-norm", "reference")
 POSITIONAL_ENCODINGS = ("none", "absolute", "learned", "rotary")
@@ -17,7 +18,7 @@ MAX_LAYERS = 4096
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {brief(value)}")
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {brief(value)}", name)
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,18 @@ class ModelConfig:
         ):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= limit:
-                raise ConfigError(f"{name} must be a whole number from 1 to {limit:,}, got {brief(value)}")
+                raise ConfigError(f"{name} must be a whole number from 1 to {limit:,}, got {brief(value)}", name)
         if self.embedding_degree % self.num_heads:
             raise ConfigError(
                 f"embedding_degree {self.embedding_degree} does not divide into num_heads {self.num_heads}; "
-                f"the nearest that does is {self.num_heads * max(1, round(self.embedding_degree / self.num_heads))}"
+                f"the nearest that does is {self.num_heads * max(1, round(self.embedding_degree / self.num_heads))}",
+                "embedding_degree",
             )
         _one_of("block", self.block, BLOCKS)
         _one_of("positional_encoding", self.positional_encoding, POSITIONAL_ENCODINGS)
         _one_of("initializer", self.initializer, INITIALIZERS)
         if type(self.rotary_base) not in (int, float) or not 1.0 <= self.rotary_base <= 1e9:
-            raise ConfigError(f"rotary_base must be a number from 1 to 1e9, got {brief(self.rotary_base)}")
+            raise ConfigError(f"rotary_base must be a number from 1 to 1e9, got {brief(self.rotary_base)}", "rotary_base")
 
     @property
     def head_size(self) -> int:
@@ -106,10 +108,11 @@ class TrainConfig:
             if name == "decay_steps" and value is None:
                 continue
             if type(value) is not int or not lowest <= value <= highest:
-                raise ConfigError(f"{name} must be a whole number from {lowest} to {highest:,}, got {brief(value)}")
+                raise ConfigError(f"{name} must be a whole number from {lowest} to {highest:,}, got {brief(value)}", name)
         micro = self.micro_batch_size
         if type(micro) is not int or micro < 0 or (micro and self.batch_size % micro):
-            raise ConfigError(f"micro_batch_size must be 0 or divide batch_size {self.batch_size}, got {brief(micro)}")
+            message = f"micro_batch_size must be 0 or divide batch_size {self.batch_size}, got {brief(micro)}"
+            raise ConfigError(message, "micro_batch_size")
         for name, lowest_rate, limit in (
             ("dropout", 0.0, 0.99),
             ("learning_rate", 0.0, 1e3),
@@ -123,7 +126,7 @@ class TrainConfig:
         ):
             rate = getattr(self, name)
             if type(rate) not in (int, float) or not lowest_rate <= rate <= limit:
-                raise ConfigError(f"{name} must be a number from {lowest_rate:g} to {limit:g}, got {brief(rate)}")
+                raise ConfigError(f"{name} must be a number from {lowest_rate:g} to {limit:g}, got {brief(rate)}", name)
         _one_of("decay", self.decay, DECAYS)
 
 

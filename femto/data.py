@@ -124,6 +124,13 @@ def require_two(ids: Ids, what: str) -> None:
         raise DataError(f"{what} has {len(ids)} tokens; at least 2 are needed")
 
 
+def unigram_entropy(ids: Ids) -> float:
+    """The entropy of the frequencies of ids (N,), in nats a token: the loss of a model that knows nothing of order."""
+    counts = np.bincount(ids)
+    shares = counts[counts > 0] / len(ids)
+    return float(0.0 - (shares * np.log(shares)).sum())  # not -0.0 where there is one token only
+
+
 def batch(ids: Ids, step: int, batch_size: int, num_tokens: int, seed: int) -> tuple[Ids, Ids]:
     """Inputs and targets (B, T) of a step: windows of T+1 tokens from uniformly random starts, wrapping round the end."""
     starts = random_numbers.words(seed, random_numbers.BATCHES, step, batch_size) % np.uint64(len(ids))

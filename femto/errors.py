@@ -9,7 +9,14 @@ class FemtoError(Exception):
 
 
 class ConfigError(FemtoError):
-    """A hyperparameter or training setting is out of range or contradicts another."""
+    """A hyperparameter or training setting is out of range or contradicts another.
+
+    field: the name of the setting, with which the message then begins, or None.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class DataError(FemtoError):
@@ -34,12 +41,3 @@ class ResourceError(FemtoError):
 
 class RecipeError(FemtoError):
     """A recipe of an experiment, or the folder of its run, is not valid."""
-
-
-def brief(value: object) -> str:
-    """A value from a file for an error message: ASCII, on one line, and not long."""
-    try:
-        shown = ascii(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, a nest of thousands of levels
-        shown = type(value).__name__
-    return shown if len(shown) <= 60 else shown[:57] + "..."

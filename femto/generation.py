@@ -25,11 +25,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 1000.0:
-            raise ConfigError(f"temperature must be from 0 to 1000, got {self.temperature}")
+            raise ConfigError(f"temperature must be from 0 to 1000, got {self.temperature}", "temperature")
         if self.top_k < 0:
-            raise ConfigError(f"top_k must be 0 (all tokens) or more, got {self.top_k}")
+            raise ConfigError(f"top_k must be 0 (all tokens) or more, got {self.top_k}", "top_k")
         if not 0.0 < self.top_p <= 1.0:
-            raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+            raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}", "top_p")
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def insert_layer(checkpoint: Checkpoint, index: int, seed: int = 0) -> Checkpoin
     old = checkpoint.model
     layers = old.config.num_layers
     if not 0 <= index <= layers:
-        raise ConfigError(f"insert_at must be from 0 to {layers}, as the model has {layers} layers; got {index}")
+        raise ConfigError(f"insert_at must be from 0 to {layers}, as the model has {layers} layers; got {index}", "insert_at")
     config = replace(old.config, num_layers=layers + 1)
     model = Model(config).initialize(seed)
     if preserves_function(config):
@@ -97,13 +97,13 @@ def insert_heads(checkpoint: Checkpoint, count: int = 1, seed: int = 0) -> Check
     Raises ConfigError if count is not positive or the model would be too wide.
     """
     if count < 1:
-        raise ConfigError(f"count must be at least 1, got {count}")
+        raise ConfigError(f"count must be at least 1, got {count}", "count")
     old = checkpoint.model
     heads, d = old.config.num_heads, old.config.embedding_degree
     try:
         config = replace(old.config, num_heads=heads + count, embedding_degree=d + count * old.config.head_size)
     except ConfigError as error:
-        raise ConfigError(f"count must be less than {count}: {error}") from error
+        raise ConfigError(f"count must be less than {count}: {error}", "count") from error
     preserved = preserves_function(config)
     if preserved and config.positional_encoding == "absolute":
         config = replace(config, positional_encoding="learned")
@@ -123,7 +123,8 @@ def extend_context(checkpoint: Checkpoint, num_tokens: int, seed: int = 0) -> Ch
     """
     old = checkpoint.model
     if num_tokens <= old.config.num_tokens:
-        raise ConfigError(f"num_tokens must be more than the {old.config.num_tokens} that the model has, got {num_tokens}")
+        message = f"num_tokens must be more than the {old.config.num_tokens} that the model has, got {num_tokens}"
+        raise ConfigError(message, "num_tokens")
     model = Model(replace(old.config, num_tokens=num_tokens)).initialize(seed)
     return _grown(checkpoint, model, lambda name: name, "extend-context", keep_optimizer=True, num_tokens=num_tokens, seed=seed)
 

@@ -84,7 +84,7 @@ def test_skipped_steps_are_the_same_in_any_division_of_a_run(tmp_path):
 
 def test_a_run_of_nothing_but_skipped_steps_ends_and_so_does_one_with_broken_parameters():
     made, _ = poisoned()
-    trainer = Trainer(made, data.from_text("text", "X" * 100, made.tokenizer).ids, "skip")
+    trainer = Trainer(made, data.from_text("text", "X" * 100, made.tokenizer).ids, on_non_finite="skip")
     with pytest.raises(TrainingError, match=f"as in the {MOST_SKIPPED} steps before it"):
         list(trainer.steps(100))
     assert made.history.num_steps == MOST_SKIPPED

@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from femto import checkpoint, generation, tokenizers
 from femto.checkpoint.original_program import load_original_model
 from femto.config import ModelConfig
-from femto.errors import CheckpointError, DataError, FemtoError, RecipeError, TokenizerError, brief
+from femto.errors import CheckpointError, DataError, FemtoError, RecipeError, TokenizerError
 from femto.experiments import reading
 from femto.model import layout_size
 from femto.system import strict_json
+from femto.system.text import brief
 from femto.tokenizers import longest_match
 
 from .fuzz import targets

@@ -17,10 +17,11 @@ from femto.checkpoint import Checkpoint, opened
 from femto.checkpoint.container import MAGIC
 from femto.checkpoint.history import History
 from femto.config import MAX_LAYERS, MAX_VOCABULARY, PRESETS, ModelConfig
-from femto.errors import CheckpointError, ConfigError, TokenizerError, brief
+from femto.errors import CheckpointError, ConfigError, TokenizerError
 from femto.model import Model
 from femto.model.buffers import Floats
 from femto.optimizers.adamw import AdamW
+from femto.system.text import brief
 from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.tokenizers.base import MAX_TOKEN_BYTES
 

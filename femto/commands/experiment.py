@@ -33,7 +33,7 @@ def experiment() -> None:
 def list_(as_json: bool) -> None:
     """Number, title, the journal's verdict and ours."""
     from femto.experiments import reading, results
-    from femto.training.metrics import duration
+    from femto.system.text import duration
 
     rows = []
     for number in reading.numbers():
@@ -233,7 +233,7 @@ def _print(recipe: "Recipe", result: dict[str, Any], made: "Run") -> None:
 
 def _log_line(recipe: "Recipe") -> str:
     """What the journal tells of an experiment, on a line."""
-    from femto.training.metrics import duration
+    from femto.system.text import duration
 
     log = recipe.log
     parts = []
@@ -255,7 +255,7 @@ def _log_line(recipe: "Recipe") -> str:
 def _result_lines(result: dict[str, Any]) -> list[str]:
     """A verdict for people."""
     from femto.experiments.results import outcome, stuck
-    from femto.training.metrics import duration
+    from femto.system.text import duration
 
     steps = f"{result['steps']:,} steps" if result["complete"] else f"{result['steps']:,} of {result['planned_steps']:,} steps"
     lines = [

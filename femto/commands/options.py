@@ -56,7 +56,7 @@ def shape_options(command: Command) -> Command:
 
 
 def print_json(document: object) -> None:
-    from femto.training.metrics import finite
+    from femto.system.text import finite
 
     click.echo(json.dumps(finite(document), ensure_ascii=False, indent=2))
 

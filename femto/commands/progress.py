@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from femto.system.text import duration
 from femto.tokenizers import Drop, Merge
 from femto.tokenizers.bpe_training import expected_merges
 from femto.training import Step
-from femto.training.metrics import duration
 from femto.training.session import Event, Validation
 from femto.training.spikes import Spike
 

@@ -114,7 +114,7 @@ def train(
         except OSError as error:
             raise DataError(f"{metrics}: cannot write metrics: {error.strerror}") from error
         end = loaded.training.warmup_steps + (loaded.training.decay_steps or 0)
-        if loaded.training.decay_steps and session.trainer.optimizer.step >= end:
+        if loaded.training.decay_steps and loaded.optimizer is not None and loaded.optimizer.step >= end:
             progress.say(
                 f"note: the learning rate fell until step {end:,} and stays at {learning_rate(end, loaded.training):g}; "
                 "--decay-steps makes its decay longer, --reset-optimizer begins it anew"

@@ -22,13 +22,13 @@ from femto.checkpoint.history import History
 from femto.config import ModelConfig
 from femto.data import Dataset
 from femto.errors import ConfigError, RecipeError
-from femto.experiments.measures import Subject, Texts, peak_bytes
+from femto.experiments.measures import Subject, Texts
 from femto.experiments.population import ModelEvent, Task
 from femto.experiments.population import train as train_all
 from femto.experiments.recipe import Init, InitWith, InsertHead, InsertLayer, Keep, Recipe, Stage, Train
 from femto.experiments.sources import GENERATORS, Source
 from femto.experiments.state import STATE, State, folder_of, read_state
-from femto.system import files
+from femto.system import files, memory
 from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.training import Step
 from femto.training.metrics import Metrics
@@ -158,7 +158,7 @@ class Run:
         def note() -> None:
             """Time and memory so far, for the case that this process is killed."""
             self.state.seconds = before + time.monotonic() - started
-            self.state.peak_memory = max(self.state.peak_memory, peak_bytes())
+            self.state.peak_memory = max(self.state.peak_memory, memory.peak_bytes())
             self.state.save(self.folder)
 
         self.state.save(self.folder)

@@ -3,8 +3,6 @@
 import inspect
 import math
 import re
-import resource
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,9 +145,7 @@ def five_gram(subject: Subject) -> float:
 @measure()
 def unigram_entropy(subject: Subject) -> float:
     """The entropy of the token frequencies: the loss of a model that knows nothing of order; no figure of the model."""
-    counts = np.bincount(subject.training_ids)
-    shares = counts[counts > 0] / len(subject.training_ids)
-    return float(-(shares * np.log(shares)).sum())
+    return data.unigram_entropy(subject.training_ids)
 
 
 @measure(("simple_dummy",))
@@ -279,11 +275,6 @@ def loss_after_insertion(subject: Subject, steps: int) -> float:
 def peak_memory(subject: Subject) -> float:
     """MiB that the process held in memory at most while it trained."""
     return subject.peak_memory / (1 << 20)
-
-
-def peak_bytes() -> int:
-    """The most that this process has held in memory since it began."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _mean(losses: NDArray[np.float32]) -> float:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from femto.config import PRESETS, ModelConfig, TrainConfig
-from femto.errors import ConfigError, RecipeError, brief
+from femto.errors import ConfigError, RecipeError
 from femto.experiments.measures import MEASURES
 from femto.experiments.recipe import NAME, RELATIONS, STAGES, Check, Init, InitWith, Measured, Plan, Recipe, Stage, Train
 from femto.experiments.sources import GENERATORS, TEXTS
 from femto.system import files, strict_json
+from femto.system.text import brief
 from femto.tokenizers import KINDS
 
 if sys.version_info >= (3, 11):

@@ -7,7 +7,7 @@ from femto.experiments import reading, results
 from femto.experiments.measures import MEASURES
 from femto.experiments.recipe import Recipe
 from femto.experiments.results import outcome, stuck
-from femto.training.metrics import duration
+from femto.system.text import duration
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 

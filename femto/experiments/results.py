@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from femto.training.metrics import duration
+from femto.system.text import duration
 
 PATH = Path(__file__).parent / "results.json"
 PLACEHOLDER = re.compile(r"\{(\d+)\.(modern|reference)\.([^{}]+)\}")

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from femto.errors import RecipeError, brief
+from femto.errors import RecipeError
 from femto.experiments.recipe import Recipe
 from femto.system import files, strict_json
+from femto.system.text import brief
 
 STATE = "run.json"
 MAX_BYTES = 16 << 20  # of it

@@ -16,7 +16,7 @@ from femto.experiments.engine import Run, recent_loss
 from femto.experiments.measures import MEASURES, Subject
 from femto.experiments.recipe import RELATIONS, Check, Measured
 from femto.system import files
-from femto.training.metrics import finite
+from femto.system.text import finite
 
 
 @dataclass(frozen=True)

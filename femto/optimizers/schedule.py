@@ -1,6 +1,7 @@
 """The learning rate as a function of the step: nothing else decides it."""
 
 import math
+from dataclasses import replace
 
 from femto.config import TrainConfig
 
@@ -23,3 +24,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     remaining = 1.0 - progress if config.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
     minimum = min(config.min_learning_rate, config.learning_rate)
     return minimum + (config.learning_rate - minimum) * remaining
+
+
+def settled(config: TrainConfig, step: int, steps: int) -> TrainConfig:
+    """The settings of a run of so many steps after `step` updates: a decay without a length of its own ends with the run."""
+    if config.decay_steps is not None:
+        return config
+    return replace(config, decay_steps=max(1, step + steps - config.warmup_steps))

@@ -1,8 +1,6 @@
 """Timing of whole training steps against the machine's measured peak (SPEC section 8)."""
 
-import resource
 import statistics
-import sys
 import time
 from typing import Any
 
@@ -16,7 +14,7 @@ from femto.config import ModelConfig, TrainConfig
 from femto.errors import ConfigError
 from femto.model import Decoder, Model
 from femto.profiling.kernel_times import profile
-from femto.system import random_numbers
+from femto.system import memory, random_numbers
 from femto.tokenizers import Tokenizer
 from femto.training.trainer import Trainer, micro_batch_size
 
@@ -34,12 +32,6 @@ def peak_gflops() -> float:
         best = max(best, flops / seconds)
         iterations = max(1 << 12, int(iterations * BURN_SECONDS / seconds))
     return best / 1e9
-
-
-def peak_rss_mib() -> float:
-    """The largest resident memory that this process has had."""
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS reports bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def synthetic_trainer(config: ModelConfig, training: TrainConfig) -> Trainer:
@@ -129,7 +121,7 @@ def kernel_table(result: dict[str, Any]) -> str:
 def time_inference(config: ModelConfig, rounds: int) -> dict[str, Any]:
     """Greedy generation of one sequence with the key/value cache, from one token to the end of the context, `rounds` times."""
     if config.num_tokens < 2:
-        raise ConfigError("num_tokens must be at least 2 to time generation: the first token fills a context of 1")
+        raise ConfigError("num_tokens must be at least 2 to time generation: the first token fills a context of 1", "num_tokens")
     model = Model(config).initialize(0)
     microseconds = []
     for _ in range(rounds + 1):  # the first is a warm-up
@@ -150,7 +142,7 @@ def time_inference(config: ModelConfig, rounds: int) -> dict[str, Any]:
 
 def _machine() -> dict[str, Any]:
     return {
-        "peak_rss_mib": peak_rss_mib(),
+        "peak_rss_mib": memory.peak_bytes() / 2**20,
         "threads": kernels.num_threads(),
         "isa": kernels.isa(),
         "openmp": kernels.has_openmp(),

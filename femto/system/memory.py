@@ -3,10 +3,12 @@
 import os
 import re
 import resource
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from femto.errors import ResourceError
+from femto.system.text import amount
 
 GROUPS = Path("/sys/fs/cgroup")
 OF_PROCESS = Path("/proc/self/cgroup")
@@ -36,6 +38,12 @@ def available() -> int:
     if own != resource.RLIM_INFINITY and taken is not None:
         limits.append(own - taken * resource.getpagesize())
     return max(0, min(limits))
+
+
+def peak_bytes() -> int:
+    """The most that this process has held in memory since it began."""
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS reports bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _of_machine() -> int:
@@ -73,11 +81,3 @@ def _number(path: str | Path, name: str = "") -> int | None:
         return None
     found = re.search(rf"^{re.escape(name)}\s*(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else None
-
-
-def amount(size: int) -> str:
-    """1.2 GiB."""
-    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20)):
-        if size >= 1 << shift:
-            return f"{size / (1 << shift):,.1f} {unit}"
-    return f"{size / 1024:,.1f} KiB"

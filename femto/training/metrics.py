@@ -1,11 +1,11 @@
 """Events of a training run as JSON lines, one object an event, for whoever plots or watches them."""
 
 import json
-import math
 import os
 from typing import IO, Any
 
 from femto.errors import DataError
+from femto.system.text import finite
 from femto.training.session import Event, Saved, Validation
 from femto.training.spikes import Spike
 from femto.training.trainer import Step
@@ -72,22 +72,3 @@ def to_json(event: Event) -> dict[str, Any]:
         }
     assert isinstance(event, Saved)
     return {"event": "saved", "step": event.step, "seconds": event.seconds}
-
-
-def finite(document: Any) -> Any:
-    """The document with null for numbers that JSON lacks: NaN and infinities."""
-    if isinstance(document, dict):
-        return {key: finite(value) for key, value in document.items()}
-    if isinstance(document, list | tuple):
-        return [finite(value) for value in document]
-    return None if isinstance(document, float) and not math.isfinite(document) else document
-
-
-def duration(seconds: float) -> str:
-    """48 s, 3 min 05 s, 2 h 07 min."""
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7200:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from femto import checkpoint as checkpoints
 from femto import data
 from femto.checkpoint import Checkpoint
 from femto.data import Dataset
+from femto.optimizers.schedule import settled
 from femto.training.evaluation import Loss, evaluate
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
-from femto.training.trainer import Step, Trainer
+from femto.training.trainer import Step, Trainer, require_finite, require_memory
 
 VALIDATION_TOKENS = 65_536  # at most, so that a validation costs about as much as ten steps
 SAVE_SECONDS = 15.0  # between saves when --save-every is not given,
@@ -60,10 +61,11 @@ class Session:
             training_ids, self.validation_ids = dataset.ids, held_out.ids
             for part in (dataset, held_out):
                 data.require_two(part.ids, part.name)
+        require_memory(checkpoint.model.config, checkpoint.training, with_moments=checkpoint.optimizer is None)
         self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
+        self.training_ids, self.on_non_finite = training_ids, on_non_finite
         self.save_every, self.validate_every = save_every, validate_every
         self.token_lengths = checkpoint.tokenizer.token_lengths()
-        self.trainer = Trainer(checkpoint, training_ids, on_non_finite)
         sessions = checkpoint.history.sessions()
         same_text = bool(sessions) and sessions[-1]["dataset"].get("sha256") == dataset.sha256
         self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :].tolist() if same_text else ())
@@ -81,16 +83,15 @@ class Session:
             return
         if self.path is not None:
             checkpoints.check_target(self.path)
-        training = self.checkpoint.training
-        if training.decay_steps is None:
-            last = self.trainer.optimizer.step + steps
-            self.trainer.training = replace(training, decay_steps=max(1, last - training.warmup_steps))
-        self.trainer.require_finite(self.checkpoint.history.num_steps + 1)
-        self.trainer.start_session(self.dataset)
+        checkpoint = self.checkpoint
+        settings = settled(checkpoint.training, checkpoint.optimizer.step if checkpoint.optimizer else 0, steps)
+        trainer = Trainer(checkpoint, self.training_ids, settings, self.on_non_finite)
+        require_finite(checkpoint.model, checkpoint.history.num_steps + 1)
+        trainer.start_session(self.dataset)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
         try:
             for number in range(1, steps + 1):
-                step = self.trainer.step()
+                step = trainer.step()
                 unsaved = True
                 yield step
                 spike = self.spikes.add(step.step, step.loss)
@@ -120,7 +121,7 @@ class Session:
 
     def save(self) -> Saved:
         started = time.monotonic()
-        self.trainer.require_finite(self.checkpoint.history.num_steps)
+        require_finite(self.checkpoint.model, self.checkpoint.history.num_steps)
         if self.path is not None:
             checkpoints.save(self.checkpoint, self.path)
         return Saved(self.checkpoint.history.num_steps, time.monotonic() - started)

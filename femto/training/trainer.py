@@ -13,7 +13,7 @@ from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig, to_json
 from femto.data import Dataset, Ids
 from femto.errors import TrainingError
-from femto.model import Graph
+from femto.model import Graph, Model
 from femto.model.layers import Pass
 from femto.model.layout import layout_size
 from femto.optimizers.adamw import norm
@@ -71,25 +71,35 @@ class Trainer:
     of a run into sessions gives the same bytes.
     """
 
-    def __init__(self, checkpoint: Checkpoint, ids: Ids, on_non_finite: str = "stop") -> None:
-        """on_non_finite: "stop", or "skip", which goes on without a step whose loss or gradient is not finite. Raises
-        ResourceError, before any memory is taken, if there is too little of it."""
-        require_memory(checkpoint.model.config, checkpoint.training, with_moments=checkpoint.optimizer is None)
+    def __init__(
+        self, checkpoint: Checkpoint, ids: Ids, settings: TrainConfig | None = None, on_non_finite: str = "stop"
+    ) -> None:
+        """settings: how to train, settled (see `schedule.settled`), the same for every step; default: the checkpoint's.
+
+        on_non_finite: "stop", or "skip", which goes on without a step whose loss or gradient is not finite. Raises
+        ResourceError, before any memory is taken, if there is too little of it.
+        """
+        self._settings = checkpoint.training if settings is None else settings
+        require_memory(checkpoint.model.config, self._settings, with_moments=checkpoint.optimizer is None)
         self.skips, self.skipped_in_a_row = on_non_finite == "skip", 0
-        self.checkpoint, self.training = checkpoint, checkpoint.training
-        self.ids = ids
+        self.checkpoint, self.ids = checkpoint, ids
         self.optimizer = checkpoint.ready_optimizer()
-        self.micro_batch_size = micro_batch_size(checkpoint.model.config, checkpoint.training)
+        self.micro_batch_size = micro_batch_size(checkpoint.model.config, self._settings)
         self.session_started = False
         self.graph = Graph(checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True)
+
+    @property
+    def settings(self) -> TrainConfig:
+        """How every step is trained; a trainer with other settings is another trainer."""
+        return self._settings
 
     def start_session(self, dataset: Dataset) -> None:
         """Record in the history what the following steps train on. Without it, the first step says that it is not known."""
         self.session_started = True
         self.checkpoint.history.start_session(
-            dropout=self.training.dropout,
+            dropout=self.settings.dropout,
             dataset={"name": dataset.name, "sha256": dataset.sha256, "bytes": dataset.num_bytes},
-            training=to_json(self.training),
+            training=to_json(self.settings),
             femto=__version__,
             isa=kernels.isa(),
         )
@@ -105,7 +115,7 @@ class Trainer:
         started = time.perf_counter()
         if not self.session_started:
             self.start_session(Dataset("not named", "", 0, self.ids, 0))
-        checkpoint, graph, training = self.checkpoint, self.graph, self.training
+        checkpoint, graph, training = self.checkpoint, self.graph, self.settings
         history, config = checkpoint.history, checkpoint.model.config
         index = history.num_steps
         inputs, targets = data.batch(self.ids, index, training.batch_size, config.num_tokens, training.seed)
@@ -131,20 +141,11 @@ class Trainer:
 
     def _require_skippable(self, step: int, loss: float) -> None:
         """Raise TrainingError, which names what is not finite, unless training may go on without this step."""
-        self.require_finite(step)
+        require_finite(self.checkpoint.model, step)
         if not self.skips:
             raise TrainingError(f"{self._not_finite(step, loss)}; {ADVICE}, or --on-non-finite skip")
         if self.skipped_in_a_row > MOST_SKIPPED:
             raise TrainingError(f"{self._not_finite(step, loss)}, as in the {MOST_SKIPPED} steps before it; {ADVICE}")
-
-    def require_finite(self, step: int) -> None:
-        """Raise TrainingError, which names the tensor and the step, if a parameter is not finite."""
-        model = self.checkpoint.model
-        if math.isfinite(norm(model.parameters)):  # much faster, but its squares may overflow
-            return
-        for name, tensor in model.tensors.items():
-            if not np.isfinite(tensor).all():
-                raise TrainingError(f"step {step}: tensor {name} holds a number that is not finite; {ADVICE}")
 
     def _not_finite(self, step: int, loss: float) -> str:
         if not math.isfinite(loss):
@@ -154,3 +155,12 @@ class Trainer:
             if not np.isfinite(gradient).all():
                 return f"step {step}: the gradient of {name} is not finite"
         return f"step {step}: the norm of the gradient is not finite"
+
+
+def require_finite(model: Model, step: int) -> None:
+    """Raise TrainingError, which names the tensor and the step, if a parameter is not finite."""
+    if math.isfinite(norm(model.parameters)):  # much faster, but its squares may overflow
+        return
+    for name, tensor in model.tensors.items():
+        if not np.isfinite(tensor).all():
+            raise TrainingError(f"step {step}: tensor {name} holds a number that is not finite; {ADVICE}")

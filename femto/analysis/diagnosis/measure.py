@@ -52,7 +52,7 @@ def diagnose(checkpoint: Checkpoint, dataset: Dataset, batch_size: int | None = 
     """
     data.require_two(dataset.ids, f"{dataset.name}: the data set")
     if batch_size is not None and not 1 <= batch_size <= 1_048_576:
-        raise ConfigError(f"batch_size must be a whole number from 1 to 1,048,576, got {batch_size!r}")
+        raise ConfigError(f"batch_size must be a whole number from 1 to 1,048,576, got {batch_size!r}", "batch_size")
     training = replace(checkpoint.training, batch_size=batch_size or checkpoint.training.batch_size, micro_batch_size=0)
     with np.errstate(all="ignore"):  # a sick model's numbers may overflow
         return _Measurement(checkpoint, dataset, training).report()
@@ -262,7 +262,6 @@ class _Measurement:
     def _data(self) -> DataReport:
         dataset, tokenizer = self.dataset, self.checkpoint.tokenizer
         counts = np.bincount(dataset.ids, minlength=tokenizer.vocab_size)
-        shares = counts[counts > 0] / len(dataset.ids)
         frequency_losses = np.log(len(dataset.ids) / np.maximum(counts, 1))[self.targets]
         advantage = frequency_losses - self.losses
         early, late = advantage[:, :2].mean(1), advantage[:, advantage.shape[1] // 2 :].mean(1)
@@ -274,7 +273,7 @@ class _Measurement:
             loss=float(self.losses.mean()),
             frequency_loss=float(frequency_losses.mean()),
             uniform_loss=math.log(tokenizer.vocab_size),
-            unigram_entropy=float((shares * np.log(1.0 / shares)).sum()),
+            unigram_entropy=data.unigram_entropy(dataset.ids),
             by_position=[
                 PositionLoss(
                     first + 1, last, float(self.losses[:, first:last].mean()), float(frequency_losses[:, first:last].mean())
