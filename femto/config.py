@@ -1,6 +1,7 @@
 """What a model is and how it is trained: two frozen records, and the presets that set their defaults."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from femto.errors import ConfigError
@@ -11,9 +12,19 @@ POSITIONAL_ENCODINGS = ("none", "absolute", "learned", "rotary")
 INITIALIZERS = ("scaled", "reference")
 DECAYS = ("linear", "cosine")
 
+# The numerics version says what the bytes of a run follow: the order of sums, the rounding of kernels, the meaning of settings.
+# Whatever changes a bit of any result raises it. A model keeps its own (docs/reliability.md says what each promises).
+LATEST_NUMERICS = 1
+
 MAX_TOKENS = 65_536
 MAX_VOCABULARY = 65_536
 MAX_LAYERS = 4096
+
+
+def added(as_before: Any) -> Any:
+    """A field that came after the first version. Files without it mean `as_before`, which is its default and never changes."""
+    known: dict[str, Any] = {"default_factory": dict} if as_before == {} else {"default": as_before}
+    return field(**known, metadata={"as_before": as_before})
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -34,6 +45,7 @@ class ModelConfig:
     positional_encoding: str = "rotary"  # one of POSITIONAL_ENCODINGS
     initializer: str = "scaled"  # see Model.initialize
     rotary_base: float = 1000.0  # of the rotary angles t / base^(2c/hs); longer contexts want a larger one
+    numerics: int = added(1)  # version of the arithmetic; new models get LATEST_NUMERICS from their preset
 
     def __post_init__(self) -> None:
         for name, limit in (
@@ -57,6 +69,9 @@ class ModelConfig:
         _one_of("initializer", self.initializer, INITIALIZERS)
         if type(self.rotary_base) not in (int, float) or not 1.0 <= self.rotary_base <= 1e9:
             raise ConfigError(f"rotary_base must be a number from 1 to 1e9, got {brief(self.rotary_base)}", "rotary_base")
+        if type(self.numerics) is not int or not 1 <= self.numerics <= LATEST_NUMERICS:
+            message = f"numerics must be a version from 1 to {LATEST_NUMERICS}, got {brief(self.numerics)}"
+            raise ConfigError(f"{message}; if a newer femto made the file, upgrade femto", "numerics")
 
     @property
     def head_size(self) -> int:
@@ -139,9 +154,22 @@ class Preset:
 
 
 PRESETS = {
-    "modern": Preset({"block": "pre-norm", "positional_encoding": "rotary", "initializer": "scaled"}, TrainConfig()),
-    "reference": Preset(  # what the original program computes (SPEC section 2)
-        {"block": "reference", "positional_encoding": "absolute", "initializer": "reference"},
+    "modern": Preset(
+        {
+            "block": "pre-norm",
+            "positional_encoding": "rotary",
+            "initializer": "scaled",
+            "numerics": LATEST_NUMERICS,
+        },
+        TrainConfig(),
+    ),
+    "reference": Preset(  # what the original program computes
+        {
+            "block": "reference",
+            "positional_encoding": "absolute",
+            "initializer": "reference",
+            "numerics": LATEST_NUMERICS,
+        },
         TrainConfig(
             batch_size=32,
             learning_rate=0.001,
@@ -162,15 +190,32 @@ def to_json(record: ModelConfig | TrainConfig) -> dict[str, Any]:
 
 
 def from_json(kind: type[Record], document: object) -> Record:
-    """The record that `to_json` wrote. Raises ConfigError on missing, unknown or wrong fields."""
+    """The record that `to_json` wrote, also if it was written before some fields were added.
+
+    Raises ConfigError on missing, unknown or wrong fields.
+    """
     if not isinstance(document, dict):
         raise ConfigError(f"expected a JSON object for {kind.__name__}, got {type(document).__name__}")
-    known = {field.name for field in fields(kind)}
+    known = {one.name for one in fields(kind)}
     for name in document.keys() - known:
         raise ConfigError(f"{kind.__name__} has no field {brief(name)}; was the file written by a newer femto?")
-    for name in known - document.keys():
+    for name in known - document.keys() - as_before(kind).keys():
         raise ConfigError(f"{kind.__name__} lacks the field {name!r}")
     return kind(**document)
+
+
+def as_before(kind: type[Any]) -> dict[str, Any]:
+    """The fields that were added to a record after the first version, and what files without them mean."""
+    return {one.name: one.metadata["as_before"] for one in fields(kind) if "as_before" in one.metadata}
+
+
+def without_as_before(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of fields of a record, without those that say what files meant before the field was there.
+
+    What is recorded of an experiment stays valid by it: a digest of these does not change when a field is added.
+    """
+    before = as_before(kind)
+    return {name: value for name, value in values.items() if name not in before or value != before[name]}
 
 
 def updated(record: Record, changes: dict[str, Any]) -> Record:

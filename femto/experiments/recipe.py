@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from femto.config import TrainConfig
+from femto.config import ModelConfig, TrainConfig, without_as_before
 from femto.errors import RecipeError
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -179,8 +179,15 @@ class Plan:
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides what is trained: not of the checks and words, which may be changed later."""
-        stages = [[stage.do, asdict(stage)] for stage in self.stages]
-        document = [stages, self.model, asdict(self.training), self.tokenizer]
+        stages = []
+        for stage in self.stages:
+            values = without_as_before(type(stage), asdict(stage))
+            for key, kind in (("model", ModelConfig), ("training", TrainConfig)):
+                if key in values:
+                    values[key] = without_as_before(kind, values[key])
+            stages.append([stage.do, values])
+        model, training = without_as_before(ModelConfig, self.model), without_as_before(TrainConfig, asdict(self.training))
+        document = [stages, model, training, self.tokenizer]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     @property
