@@ -11,6 +11,8 @@ BLOCKS = ("pre-norm", "reference")
 POSITIONAL_ENCODINGS = ("none", "absolute", "learned", "rotary")
 INITIALIZERS = ("scaled", "reference")
 DECAYS = ("linear", "cosine")
+OPTIMIZERS = ("adamw",)  # their classes: femto.optimizers
+ROLES = ("embedding", "matrix", "gain", "bias", "head")  # of tensors: femto.model.tensors
 
 # The numerics version says what the bytes of a run follow: the order of sums, the rounding of kernels, the meaning of settings.
 # Whatever changes a bit of any result raises it. A model keeps its own (docs/reliability.md says what each promises).
@@ -30,6 +32,16 @@ def added(as_before: Any) -> Any:
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {brief(value)}", name)
+
+
+def _by_role(name: str, values: object) -> None:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name} must be an object of numbers by role, got {brief(values)}", name)
+    for role, value in values.items():
+        if role not in ROLES:
+            raise ConfigError(f"{name} must name roles among {', '.join(ROLES)}, got {brief(role)}", name)
+        if type(value) not in (int, float) or not 0.0 <= value <= 1e3:
+            raise ConfigError(f"{name} must be numbers from 0 to 1000, got {brief(value)} for {role}", name)
 
 
 @dataclass(frozen=True)
@@ -79,17 +91,17 @@ class ModelConfig:
 
     @property
     def num_parameters(self) -> int:
-        """V*d + L*(12*d*d + 10*d) + 2*d + d*V + V, plus T*d with learned positions."""
-        d, v = self.embedding_degree, self.vocab_size
-        learned = self.num_tokens * d if self.positional_encoding == "learned" else 0
-        return v * d + self.num_layers * (12 * d * d + 10 * d) + 2 * d + d * v + v + learned
+        """The sum of the sizes of all tensors that `femto.model.tensors` declares."""
+        from femto.model import tensors  # which needs no more than these fields
+
+        return tensors.num_parameters(self)
 
     @property
     def flops_per_token(self) -> int:
-        """What the mathematics of one training step needs a token: 6 for every matmul weight, 6 L d T for causal attention."""
-        d, layers = self.embedding_degree, self.num_layers
-        matmul_weights = layers * 12 * d * d + d * self.vocab_size
-        return 6 * matmul_weights + 6 * layers * d * self.num_tokens
+        """What the mathematics of one training step needs a token; see `femto.model.tensors.flops_per_token`."""
+        from femto.model import tensors
+
+        return tensors.flops_per_token(self)
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,9 @@ class TrainConfig:
     clip_norm: float = 1.0  # largest Euclidean norm of the gradient; 0: no clipping
     validation_split: float = 0.0  # last share of the data set that is held out
     seed: int = 0  # batches and dropout are functions of seed and step
+    optimizer: str = added("adamw")  # one of OPTIMIZERS
+    learning_rate_factors: dict[str, float] = added({})  # by role of a tensor, one of ROLES; 1 for the others
+    weight_decays: dict[str, float] = added({})  # by role; weight_decay for the others
 
     def __post_init__(self) -> None:
         for name, lowest, highest in (
@@ -143,6 +158,9 @@ class TrainConfig:
             if type(rate) not in (int, float) or not lowest_rate <= rate <= limit:
                 raise ConfigError(f"{name} must be a number from {lowest_rate:g} to {limit:g}, got {brief(rate)}", name)
         _one_of("decay", self.decay, DECAYS)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _by_role("learning_rate_factors", self.learning_rate_factors)
+        _by_role("weight_decays", self.weight_decays)
 
 
 @dataclass(frozen=True)

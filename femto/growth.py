@@ -6,7 +6,6 @@ program is followed: what is new is random, and the optimiser is reset.
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,21 +18,16 @@ from femto.errors import ConfigError
 from femto.model import Model
 from femto.model.buffers import Floats
 from femto.model.layers import sinusoids
-from femto.optimizers.adamw import AdamW
+from femto.model.tensors import View
 from femto.tokenizers import BpeTokenizer, Tokenizer
-
-OF_TOKENS = ("token_embedding", "head_map_weights", "head_map_bias")  # the tensors that mean nothing to another vocabulary
-# The tensors that add to the residual stream of a pre-norm model; everything else reads it, through a LayerNorm.
-WRITES_TO_STREAM = re.compile(r"token_embedding|position_embedding|(proj|feedforward2)_\d+_(weights|bias)")
-OF_LAYER = re.compile(r"(?P<kind>norm|heads?|proj|atten_norm|feedforward[12])_(?P<layer>\d+)_(?P<rest>.*)")
 
 
 def init_with(parent: Checkpoint, tokenizer: Tokenizer, num_tokens: int | None = None, seed: int = 0) -> Checkpoint:
     """A new model for another vocabulary, with all that the parent knows but its tokens (the journal's experiments 39 and 40).
 
-    All tensors are the parent's but `token_embedding`, `head_map_weights` and `head_map_bias`, which are initialised as in a new
-    model; of learned positions beyond the parent's context, too. The optimiser and the history begin anew: their first entry
-    names the parent's last. Training settings are the parent's, with this seed.
+    All tensors are the parent's but those of the tokens (`token_embedding`, `head_map_weights`, `head_map_bias`), which are
+    initialised as in a new model; of learned positions beyond the parent's context, too. The optimiser and the history begin
+    anew: their first entry names the parent's last. Training settings are the parent's, with this seed.
     num_tokens: context of the new model. [default: the parent's]
     """
     old = parent.model
@@ -41,7 +35,8 @@ def init_with(parent: Checkpoint, tokenizer: Tokenizer, num_tokens: int | None =
     if num_tokens is not None:
         config = replace(config, num_tokens=num_tokens)
     model = Model(config).initialize(seed)
-    kept = {name: tensor for name, tensor in old.layout.stored(old.parameters).items() if name not in OF_TOKENS}
+    stored = old.layout.stored(old.parameters)
+    kept = {name: stored[name] for name, tensor in old.layout.tensors.items() if not tensor.of_tokens}
     _copy(kept, model.layout.stored(model.parameters))
     history = History()
     last = parent.history.entries[-1]
@@ -81,9 +76,10 @@ def insert_layer(checkpoint: Checkpoint, index: int, seed: int = 0) -> Checkpoin
     config = replace(old.config, num_layers=layers + 1)
     model = Model(config).initialize(seed)
     if preserves_function(config):
-        for name in ("proj", "feedforward2"):
-            model.tensors[f"{name}_{index}_weights"][...] = 0.0
-    return _grown(checkpoint, model, lambda name: after_insertion(name, index), "insert-layer", index=index, seed=seed)
+        for name, tensor in model.layout.tensors.items():
+            if tensor.layer == index and tensor.role == "matrix" and tensor.writes_to_stream:
+                model.tensors[name][...] = 0.0
+    return _grown(checkpoint, model, lambda view: after_insertion(view, index), "insert-layer", index=index, seed=seed)
 
 
 def insert_heads(checkpoint: Checkpoint, count: int = 1, seed: int = 0) -> Checkpoint:
@@ -108,7 +104,7 @@ def insert_heads(checkpoint: Checkpoint, count: int = 1, seed: int = 0) -> Check
     if preserved and config.positional_encoding == "absolute":
         config = replace(config, positional_encoding="learned")
     model = Model(config).initialize(seed)
-    grown = _grown(checkpoint, model, lambda name: name, "insert-head", first=heads, count=count, seed=seed)
+    grown = _grown(checkpoint, model, lambda view: view.name, "insert-head", first=heads, count=count, seed=seed)
     if preserved:
         if old.config.positional_encoding == "absolute":
             model.tensors["position_embedding"][:, :d] = sinusoids(config.num_tokens, d)
@@ -126,7 +122,9 @@ def extend_context(checkpoint: Checkpoint, num_tokens: int, seed: int = 0) -> Ch
         message = f"num_tokens must be more than the {old.config.num_tokens} that the model has, got {num_tokens}"
         raise ConfigError(message, "num_tokens")
     model = Model(replace(old.config, num_tokens=num_tokens)).initialize(seed)
-    return _grown(checkpoint, model, lambda name: name, "extend-context", keep_optimizer=True, num_tokens=num_tokens, seed=seed)
+    return _grown(
+        checkpoint, model, lambda view: view.name, "extend-context", keep_optimizer=True, num_tokens=num_tokens, seed=seed
+    )
 
 
 def preserves_function(config: ModelConfig) -> bool:
@@ -134,18 +132,15 @@ def preserves_function(config: ModelConfig) -> bool:
     return config.block == "pre-norm"
 
 
-def after_insertion(name: str, index: int) -> str:
+def after_insertion(view: View, index: int) -> str:
     """What a tensor is called once a layer was inserted before layer `index`."""
-    match = OF_LAYER.fullmatch(name)
-    if match is None or int(match["layer"]) < index:
-        return name
-    return f"{match['kind']}_{int(match['layer']) + 1}_{match['rest']}"
+    return view.name if view.layer is None or view.layer < index else view.in_layer(view.layer + 1)
 
 
 def _grown(
     checkpoint: Checkpoint,
     model: Model,
-    renamed: Callable[[str], str],
+    renamed: Callable[[View], str],
     kind: str,
     keep_optimizer: bool = False,
     **details: int,
@@ -155,18 +150,19 @@ def _grown(
     history = History.restored(list(old_history.entries), old_history.losses, old_history.milliseconds, old_history.num_steps)
     history.add(kind, **details)
     grown = Checkpoint(model, checkpoint.tokenizer, checkpoint.training, history)
-    old = checkpoint.model.layout
+    old, optimizer = checkpoint.model.layout, checkpoint.optimizer
 
     def move(source: Floats, target: Floats) -> None:
-        _copy({renamed(name): tensor for name, tensor in old.views(source).items()}, model.layout.views(target))
+        blocks = old.views(source)
+        _copy({renamed(view): blocks[name] for name, view in old.named.items()}, model.layout.views(target))
 
     move(checkpoint.model.parameters, model.parameters)
-    if checkpoint.optimizer and (keep_optimizer or preserves_function(model.config)):
-        grown.optimizer = AdamW(model.layout.size)
-        grown.optimizer.step = checkpoint.optimizer.step
-        move(checkpoint.optimizer.m, grown.optimizer.m)
-        move(checkpoint.optimizer.v, grown.optimizer.v)
-    elif checkpoint.optimizer:
+    if optimizer and (keep_optimizer or preserves_function(model.config)):
+        grown.optimizer = type(optimizer)(model.layout)
+        grown.optimizer.step = optimizer.step
+        for before, after in zip(optimizer.buffers().values(), grown.optimizer.buffers().values(), strict=True):
+            move(before, after)
+    elif optimizer:
         history.add("reset-optimizer")
     return grown
 
@@ -181,19 +177,20 @@ def _widen_stream(grown: Checkpoint, narrow: Model) -> None:
     """Make a model that begins with the tensors of a narrower one say what that one says; see `insert_heads`."""
     d = narrow.config.embedding_degree
     scale = math.sqrt(grown.model.config.embedding_degree / d)
-    moments = [grown.optimizer.m, grown.optimizer.v] if grown.optimizer else []
-    m_and_v = [grown.model.layout.views(moment) for moment in moments]
-    for name, tensor in grown.model.tensors.items():
+    layout, optimizer = grown.model.layout, grown.optimizer
+    state = {name: layout.views(buffer) for name, buffer in optimizer.buffers().items()} if optimizer else {}
+    for name, view in layout.named.items():
+        tensor, declared = grown.model.tensors[name], view.tensor
         shape = narrow.tensors[name].shape if name in narrow.tensors else (len(tensor), d)
         block = tuple(slice(size) for size in shape)
-        if WRITES_TO_STREAM.fullmatch(name):
+        if declared.writes_to_stream:
             old, factor = tensor[block].astype(np.float64), scale
             tensor[...] = 0.0
             tensor[block] = factor * (old - old.mean(axis=-1, keepdims=True))
-        elif name.endswith("_coeff"):
+        elif declared.role == "gain":
             factor = 1.0 / scale
             tensor[block] *= factor
         else:
             continue
-        for moment, power in zip(m_and_v, (1, 2), strict=False):  # the gradient of what is scaled up is scaled down
-            moment[name][block] /= factor**power
+        for buffer, power in (optimizer.STATE if optimizer else {}).items():  # the gradient of what is scaled up is scaled down
+            state[buffer][name][block] /= factor**power

@@ -131,7 +131,7 @@ def test_the_optimiser_goes_on_with_what_it_knew():
     for moment, before in ((grown.optimizer.m, old.optimizer.m), (grown.optimizer.v, old.optimizer.v)):
         new_views, old_views = grown.model.layout.views(moment), old.model.layout.views(before)
         for name, tensor in old_views.items():
-            np.testing.assert_array_equal(new_views[growth.after_insertion(name, 1)], tensor)
+            np.testing.assert_array_equal(new_views[growth.after_insertion(old.model.layout.named[name], 1)], tensor)
         assert not new_views["heads_1_qkv" if "heads_1_qkv" in new_views else "head_1_0_q"].any()
     wide = growth.insert_heads(old, 2, 5)
     scale = np.sqrt(24 / 12)

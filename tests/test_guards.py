@@ -60,7 +60,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted_when_asked_for():
                 skipped.append(event.step)
             before[:] = made.model.parameters
     assert 4 < len(skipped) < 40
-    assert np.isfinite(made.model.parameters).all() and np.isfinite(made.optimizer.moments).all()
+    assert np.isfinite(made.model.parameters).all() and np.isfinite(made.optimizer.state).all()
     assert made.history.num_steps == 400 and made.optimizer.step == 400
     assert made.history.entries[-1]["skipped"] == len(skipped)
     assert math.isfinite(made.history.recent_loss(400)) and made.history.recent_loss(400) < made.history.losses[0]

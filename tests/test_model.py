@@ -11,7 +11,7 @@ from femto import kernels
 from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig
 from femto.model import Decoder, Graph, Model, count_parameters
 from femto.model.layers import Pass
-from femto.optimizers.adamw import AdamW
+from femto.optimizers import AdamW
 
 from . import numpy_model
 
@@ -57,7 +57,7 @@ def test_reference_preset_computes_what_the_original_program_computed(figures, w
 @pytest.mark.parametrize(("which", "step"), [("adamw_zero", 0), ("adamw_trained", 201)])
 def test_adamw_steps_as_the_original_program(figures, which, step, isa):
     model = original_model(figures, "trained")
-    optimizer = AdamW(model.layout.size)
+    optimizer = AdamW(model.layout)
     optimizer.step = step
     gradients = np.zeros(model.layout.size, np.float32)
     for name, view in model.layout.views(gradients).items():

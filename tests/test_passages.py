@@ -81,7 +81,7 @@ def test_the_best_and_the_worst_passages_are_shown(files):
     lengths = femto.load("model.dat").tokenizer.token_lengths()
     ids = femto.load("model.dat").tokenizer.encode(TEXT)
     parts = [femto.evaluate(femto.load("model.dat").model, part, lengths) for part in (ids[:900], ids[900:])]
-    mean = sum(part.nats * part.num_tokens for part in parts) / sum(part.num_tokens for part in parts)
+    mean = sum(part.nats * part.num_predictions for part in parts) / sum(part.num_predictions for part in parts)
     assert f"mean loss {mean:.4f} nats a token" in run("chunks", "--chunk-size", 900, "--output", "long.json").stdout
     text = run("chunks", "--chunk-size", 10, "--count", 1).stdout
     assert f"---- worst: chunk {shown['worst'][0]['chunk']}, loss " in text

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from femto import checkpoint, data, kernels, tokenizers
-from femto.config import PRESETS, ModelConfig, TrainConfig
+from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig, TrainConfig
 from femto.errors import ConfigError, DataError, TrainingError
+from femto.model import Graph, Model, activation_floats
 from femto.optimizers.schedule import learning_rate
 from femto.training import Trainer, evaluate
 from femto.training.session import Saved, Session, Validation
@@ -16,8 +19,8 @@ TEXT = "the quick brown fox jumps over the lazy dog; " * 60
 
 def new(training=None, preset="modern", **shape):
     tokenizer = tokenizers.build("char", TEXT)
-    settings = {"num_tokens": 19, "embedding_degree": 20, "num_layers": 2, "num_heads": 2, **shape}
-    config = ModelConfig(tokenizer.vocab_size, **settings, **PRESETS[preset].model)
+    shape = {"num_tokens": 19, "embedding_degree": 20, "num_layers": 2, "num_heads": 2, **shape}
+    config = ModelConfig(tokenizer.vocab_size, **shape, **PRESETS[preset].model)
     return checkpoint.create(config, tokenizer, training or TrainConfig(batch_size=6, seed=4), preset)
 
 
@@ -147,7 +150,7 @@ def test_evaluation_predicts_every_token_but_the_first_once():
     made = new()
     ids = dataset(made).ids[:100]
     result = evaluate(made.model, ids, made.tokenizer.token_lengths())
-    assert result.num_tokens == 99
+    assert result.num_predictions == 99
     assert result.num_bytes == 99
     assert result.nats == pytest.approx(np.log(made.model.config.vocab_size), abs=0.1)
     assert result.bits_per_byte == pytest.approx(result.nats / np.log(2))
@@ -173,6 +176,39 @@ def test_memory_of_a_micro_batch_is_bounded():
     assert size == 16
     assert activation_bytes(large) * size < 590e6
     assert micro_batch_size(ModelConfig(257), TrainConfig(batch_size=32)) == 32
+
+
+@given(
+    head_size=st.integers(1, 30),
+    heads=st.integers(1, 6),
+    layers=st.integers(1, 5),
+    vocab_size=st.integers(1, 900),
+    tokens=st.integers(1, 20),
+    block=st.sampled_from(BLOCKS),
+    positions=st.sampled_from(POSITIONAL_ENCODINGS),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_dry_run_counts_what_a_graph_takes(head_size, heads, layers, vocab_size, tokens, block, positions):
+    d = head_size * heads
+    config = ModelConfig(vocab_size, tokens, d, layers, heads, block, positions)
+    counted = activation_floats(config)
+    assert Graph(Model(config), 2, tokens, training=True).workspace.floats == 2 * tokens * counted
+    assert counted + d - 3 == layers * (16 * d + 2 * heads + 4) + 15 * d + vocab_size  # numerics 1 splits batches by this
+
+
+def test_numerics_1_splits_a_batch_as_it_always_did():
+    def first_rule(config, batch):
+        d, heads = config.embedding_degree, config.num_heads
+        floats = config.num_layers * (16 * d + 2 * heads + 4) + 15 * d + config.vocab_size
+        fitting = max(1, (560 << 20) // (4 * config.num_tokens * floats))
+        return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= fitting)
+
+    sizes = set()
+    for config in (ModelConfig(257, t, d, layers, 4) for t in (80, 1024) for d in (64, 768, 1600) for layers in (4, 12, 48)):
+        for batch in (16, 24, 32):
+            sizes.add(micro_batch_size(config, TrainConfig(batch_size=batch)))
+            assert micro_batch_size(config, TrainConfig(batch_size=batch)) == first_rule(config, batch)
+    assert len(sizes) > 8
 
 
 def test_too_little_data_is_refused():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from femto.analysis.lineage import Event, Relation, relation
 from femto.checkpoint import Checkpoint
-from femto.growth import OF_LAYER, OF_TOKENS
+from femto.model.tensors import View
 from femto.tokenizers.reserved import is_reserved
 
 
@@ -53,12 +53,13 @@ def compare(first: Checkpoint, second: Checkpoint) -> Comparison:
     same_tokens = first.tokenizer.vocab_size == second.tokenizer.vocab_size and _same_but_renamed(first, second)
     found: list[TensorCosine] = []
     for name in [name for name in ours if name in theirs]:
-        (our_name, our_tensor), (their_name, their_tensor) = ours[name], theirs[name]
-        if name == "token_embedding" or (not same_tokens and name in OF_TOKENS):
+        (ours_view, our_tensor), (theirs_view, their_tensor) = ours[name], theirs[name]
+        of_tokens, role = ours_view.tensor.of_tokens, ours_view.tensor.role
+        if of_tokens and (role == "embedding" or not same_tokens):
             continue  # as in the journal, embeddings are compared token by token
         shape = tuple(int(size) for size in np.minimum(our_tensor.shape, their_tensor.shape))
         block = tuple(slice(size) for size in shape)
-        found.append(TensorCosine(our_name, their_name, cosine(our_tensor[block], their_tensor[block]), shape))
+        found.append(TensorCosine(ours_view.name, theirs_view.name, cosine(our_tensor[block], their_tensor[block]), shape))
     tokens = _tokens(first, second) if same_tokens else []
     embedding = {"token_embedding"} if tokens else set()
     our_compared = {tensor.name for tensor in found} | embedding
@@ -67,8 +68,8 @@ def compare(first: Checkpoint, second: Checkpoint) -> Comparison:
         related,
         found,
         tokens,
-        [name for name, _ in ours.values() if name not in our_compared],
-        [name for name, _ in theirs.values() if name not in their_compared],
+        [view.name for view, _ in ours.values() if view.name not in our_compared],
+        [view.name for view, _ in theirs.values() if view.name not in their_compared],
     )
 
 
@@ -81,20 +82,18 @@ def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float((a * b).sum()) / norms if norms else 0.0
 
 
-def _tensors(checkpoint: Checkpoint, since: Sequence[Event]) -> dict[str, tuple[str, NDArray[np.float32]]]:
-    """Each tensor with its name, by the name that it had in the common ancestor; new ones by names that no other model has."""
+def _tensors(checkpoint: Checkpoint, since: Sequence[Event]) -> dict[str, tuple[View, NDArray[np.float32]]]:
+    """Each tensor, by the name that it had in the common ancestor; new ones by names that no other model has."""
     inserted = [event.entry["index"] for event in since if event.entry["kind"] == "insert-layer"]
     layers = [str(layer) for layer in range(checkpoint.model.config.num_layers - len(inserted))]
     for index in inserted:
         layers.insert(index, f"{id(checkpoint)} {len(layers)}")
     if len(layers) != checkpoint.model.config.num_layers:  # the history of an imported model may not fit it
         layers = [str(layer) for layer in range(checkpoint.model.config.num_layers)]
-    found = {}
-    for name, tensor in checkpoint.model.tensors.items():
-        match = OF_LAYER.fullmatch(name)
-        was = f"{match['kind']}_{layers[int(match['layer'])]}_{match['rest']}" if match else name
-        found[was] = name, tensor
-    return found
+    return {
+        view.in_layer(layers[view.layer or 0]): (view, checkpoint.model.tensors[name])
+        for name, view in checkpoint.model.layout.named.items()
+    }
 
 
 def _same_but_renamed(first: Checkpoint, second: Checkpoint) -> bool:

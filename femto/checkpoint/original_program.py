@@ -20,7 +20,7 @@ from femto.config import MAX_LAYERS, MAX_VOCABULARY, PRESETS, ModelConfig
 from femto.errors import CheckpointError, ConfigError, TokenizerError
 from femto.model import Model
 from femto.model.buffers import Floats
-from femto.optimizers.adamw import AdamW
+from femto.optimizers import AdamW
 from femto.system.text import brief
 from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.tokenizers.base import MAX_TOKEN_BYTES
@@ -184,10 +184,13 @@ def _model(reader: _Reader, config: ModelConfig) -> tuple[Model, AdamW | None]:
         reader.refuse(f"the optimiser has done {step} steps and has {count} tensors")
     if not count:
         return model, None
-    optimizer = AdamW(model.layout.size)
+    optimizer = AdamW(model.layout)
     optimizer.step = step
-    moments = {f"{name}_m": view for name, view in model.layout.views(optimizer.m).items()}
-    moments |= {f"{name}_v": view for name, view in model.layout.views(optimizer.v).items()}
+    moments = {
+        f"{name}_{letter}": view
+        for letter, buffer in optimizer.buffers().items()
+        for name, view in model.layout.views(buffer).items()
+    }
     _tensors(reader, moments, "tensor of the optimiser", count)
     return model, optimizer
 

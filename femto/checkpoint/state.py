@@ -1,12 +1,14 @@
 """Everything that a model is, in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from femto import config as records
+from femto import optimizers
 from femto.checkpoint.history import History
-from femto.config import ModelConfig, TrainConfig
+from femto.config import LATEST_NUMERICS, ModelConfig, TrainConfig
+from femto.errors import ConfigError
 from femto.model import Model, sha256
-from femto.optimizers.adamw import AdamW
+from femto.optimizers import Optimizer
 from femto.tokenizers import Tokenizer
 
 
@@ -18,17 +20,31 @@ class Checkpoint:
     tokenizer: Tokenizer
     training: TrainConfig
     history: History
-    optimizer: AdamW | None = None  # None until the first step, after a reset, or when it was not loaded
+    optimizer: Optimizer | None = None  # None until the first step, after a reset, or when it was not loaded
 
     @property
     def optimizer_sha256(self) -> str | None:
-        return sha256(self.optimizer.m, self.optimizer.v) if self.optimizer else None
+        return sha256(self.optimizer.state) if self.optimizer else None
 
-    def ready_optimizer(self) -> AdamW:
-        """The optimiser, made anew if there is none."""
+    def ready_optimizer(self, settings: TrainConfig | None = None) -> Optimizer:
+        """The optimiser, made anew if there is none. settings: default those of the checkpoint.
+
+        Raises ConfigError if they name another one than that whose state is there.
+        """
+        settings = settings or self.training
         if self.optimizer is None:
-            self.optimizer = AdamW(self.model.layout.size)
+            self.optimizer = optimizers.make(self.model.layout, settings)
+        if settings.optimizer != self.optimizer.NAME:
+            message = f"optimizer must stay {self.optimizer.NAME}, whose state the model has, got {settings.optimizer}"
+            raise ConfigError(f"{message}; --reset-optimizer drops that state", "optimizer")
         return self.optimizer
+
+    def move_to_numerics(self, version: int = LATEST_NUMERICS) -> None:
+        """Let a model follow another version of the arithmetic from here on; its history says so. Raises ConfigError."""
+        before = self.model.config.numerics
+        if version != before:
+            self.model.config = replace(self.model.config, numerics=version)
+            self.history.add("numerics", before=before, after=version)
 
 
 def create(

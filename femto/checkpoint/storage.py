@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto import config as records
-from femto import tokenizers
+from femto import optimizers, tokenizers
 from femto.checkpoint import container
 from femto.checkpoint.history import KEPT_STEPS, History
 from femto.checkpoint.state import Checkpoint
@@ -22,7 +22,6 @@ from femto.config import ModelConfig, TrainConfig
 from femto.errors import CheckpointError, ConfigError, ResourceError, TokenizerError
 from femto.model import Model
 from femto.model.layout import layout_size
-from femto.optimizers.adamw import AdamW
 from femto.system import files, strict_json
 from femto.system.files import check_writable
 from femto.tokenizers import Tokenizer
@@ -35,11 +34,10 @@ MAX_JSON_BYTES = tokenizers.MAX_FILE_BYTES  # of one JSON section
 def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
     """Write the file atomically and durably: after a failure the old file is still there. Raises CheckpointError."""
     model, optimizer, history = checkpoint.model, checkpoint.optimizer, checkpoint.history
-    tensors = [
-        {"name": tensor.name, "shape": list(tensor.shape), "offset": tensor.offset} for tensor in model.layout.tensors.values()
-    ]
+    if optimizer and checkpoint.training.optimizer != optimizer.NAME:  # `load` would read it as the other's
+        raise CheckpointError(f"{path}: the state is of {optimizer.NAME}, the settings name {checkpoint.training.optimizer}")
     sections: dict[str, bytes | memoryview] = {
-        "model": _json({"config": records.to_json(model.config), "tensors": tensors}),
+        "model": _json({"config": records.to_json(model.config), "tensors": model.layout.description()}),
         "tokenizer": _json(checkpoint.tokenizer.to_json()),
         "training": _json(
             {"config": records.to_json(checkpoint.training), "optimizer_step": optimizer.step if optimizer else None}
@@ -53,7 +51,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         if isinstance(blob, bytes) and len(blob) > MAX_JSON_BYTES:  # `load` would refuse it
             raise CheckpointError(f"{path}: section {name} would be larger than {MAX_JSON_BYTES >> 20} MiB; nothing was changed")
     if optimizer:
-        sections["optimizer"] = _floats(optimizer.moments)
+        sections["optimizer"] = _floats(optimizer.state)
     container.write(path, sections)
 
 
@@ -136,8 +134,7 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
             f"{path}: the parameters have {reader.length('parameters')} bytes, the model's shape needs {4 * layout_size(config)}"
         )
     model = Model(config)
-    expected = [{"name": t.name, "shape": list(t.shape), "offset": t.offset} for t in model.layout.tensors.values()]
-    if description["tensors"] != expected:
+    if description["tensors"] != model.layout.description():
         raise CheckpointError(f"{path}: the list of tensors does not fit the model's shape")
     _read_floats(reader, "parameters", model.parameters)
 
@@ -153,10 +150,11 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
         raise CheckpointError(f"{path}: the optimiser's step and state do not fit")
     state = None
     if with_optimizer and step is not None:
-        if reader.length("optimizer") != 8 * model.layout.size:
+        kind = optimizers.OPTIMIZERS[training.optimizer]
+        if reader.length("optimizer") != kind.state_bytes(model.layout.size):
             raise CheckpointError(f"{path}: the optimiser's state does not fit the parameters")
-        state = AdamW(model.layout.size)
-        _read_floats(reader, "optimizer", state.moments)
+        state = kind(model.layout)
+        _read_floats(reader, "optimizer", state.state)
         state.step = step
     return Checkpoint(model, tokenizer, training, history, state)
 

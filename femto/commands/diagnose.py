@@ -76,7 +76,7 @@ def model_lines(model: str, diagnosis: "Diagnosis") -> list[str]:
         *("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows),
         f"output: norm {output.norm.rms:.2g}, gain {output.norm_gains.rms:.2g}, head_map {output.weights_rms:.2g}, "
         f"logits {output.logits_std:.2g}; update {output.update_to_weight:.1e}; gradient norm {training.gradient_norm:.2g}",
-        "(RMS of signals, gradient of the layer's output, AdamW's update over the weights, RMS gains, share of dead GELU units,",
+        "(RMS of signals, gradient of the layer's output, next update over the weights, RMS gains, share of dead GELU units,",
         " attention entropy over that of looking everywhere alike: lowest to highest head, mean distance in tokens)",
     ]
 
@@ -105,7 +105,7 @@ def layer_cells(layer: "LayerReport") -> tuple[str, ...]:
 def data_lines(measured: "DataReport") -> list[str]:
     """The loss and what it is compared with."""
     lines = [
-        f"{measured.name}: {measured.num_tokens:,} tokens, {measured.measured_tokens:,} measured, "
+        f"{measured.name}: {measured.dataset_tokens:,} tokens, {measured.measured_tokens:,} measured, "
         f"{measured.unknown_share:.2%} <unk>",
         f"loss {measured.loss:.4f} nats a token; ln V {measured.uniform_loss:.4f}; token frequencies "
         f"{measured.frequency_loss:.4f} there, {measured.unigram_entropy:.4f} in all",

@@ -64,7 +64,7 @@ def evaluate(model: str, dataset: str, validation_split: float, as_json: bool) -
                 "loss": result.nats,
                 "bits_per_byte": result.bits_per_byte,
                 "perplexity": result.perplexity,
-                "tokens": result.num_tokens,
+                "tokens": result.num_predictions,
                 "unknown_share": read.unknown_share,
             }
         )
@@ -73,7 +73,7 @@ def evaluate(model: str, dataset: str, validation_split: float, as_json: bool) -
     click.echo(f"loss: {result.nats:.4f} nats a token")
     click.echo(f"bits a byte: {result.bits_per_byte:.4f}")
     click.echo(f"perplexity: {result.perplexity:.4f}")
-    click.echo(f"tokens: {result.num_tokens:,}")
+    click.echo(f"tokens: {result.num_predictions:,}")
 
 
 @main.command()

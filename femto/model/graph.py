@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 
+from femto.config import ModelConfig
 from femto.kernels import Integers
 from femto.model.buffers import Floats, aligned
-from femto.model.layers import BLOCK_CLASSES, NO_GRADIENTS, Embedding, Head, KeyValueCache, Pass, Workspace
+from femto.model.layers import BLOCK_CLASSES, NO_GRADIENTS, Block, Embedding, Head, KeyValueCache, Pass, Tensors
+from femto.model.layout import ParameterLayout
 from femto.model.parameters import Model
+from femto.model.workspace import Workspace
 
 
 class Graph:
@@ -18,18 +21,12 @@ class Graph:
     """
 
     def __init__(self, model: Model, batch: int, tokens: int, training: bool = False) -> None:
-        config = model.config
         self.model, self.batch, self.tokens = model, batch, tokens
         self.gradients = aligned(model.layout.size if training else 0)
         tensors = model.layout.stored(model.parameters)
         gradients = model.layout.stored(self.gradients) if training else NO_GRADIENTS
-        workspace = Workspace(batch * tokens, keep=training)
-        self.embedding = Embedding(config, tensors, gradients, workspace)
-        block = BLOCK_CLASSES[config.block]
-        self.blocks = [block(layer, config, tensors, gradients, workspace) for layer in range(config.num_layers)]
-        self.head = Head(config, tensors, gradients, workspace)
-        if training:
-            self.dh = workspace.shared("dh", workspace.rows, config.embedding_degree)
+        self.workspace = Workspace(batch * tokens, training)
+        self.embedding, self.blocks, self.head, self.dh = _assemble(model.config, tensors, gradients, self.workspace)
 
     def forward(self, tokens: Integers, run: Pass | None = None) -> Floats:
         """Logits (B*T, V) of tokens (B, T) int32; the memory is reused by the next call."""
@@ -56,6 +53,25 @@ class Graph:
             dh = block.backward(dh, run)
         self.embedding.backward(dh, flat, self.tokens)
         return total
+
+
+def _assemble(
+    config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace
+) -> tuple[Embedding, list[Block], Head, Floats]:
+    """The layers of a model over a workspace, and the buffer (R, d) that the gradient of the stream goes through."""
+    embedding = Embedding(config, tensors, gradients, workspace)
+    block = BLOCK_CLASSES[config.block]
+    blocks = [block(layer, config, tensors, gradients, workspace) for layer in range(config.num_layers)]
+    head = Head(config, tensors, gradients, workspace)
+    return embedding, blocks, head, workspace.gradient("dh", workspace.rows, config.embedding_degree)
+
+
+def activation_floats(config: ModelConfig) -> int:
+    """What each token takes in training in activations and their gradients, in floats: a dry run of the workspace says it."""
+    layout, workspace = ParameterLayout(config), Workspace(1, training=True, dry=True)
+    nothing = layout.stored(np.broadcast_to(np.float32(0.0), (layout.size,)))
+    _assemble(config, nothing, nothing, workspace)
+    return workspace.floats
 
 
 class Decoder:

@@ -13,7 +13,8 @@ import numpy as np
 from femto import kernels
 from femto.config import ModelConfig
 from femto.kernels import Dropout, Integers
-from femto.model.buffers import Arena, Floats, aligned
+from femto.model.buffers import Floats, aligned
+from femto.model.workspace import Workspace
 
 Tensors = dict[str, Floats]
 
@@ -32,27 +33,6 @@ class Pass:
 
     def mask(self, layer: int, kind: int) -> Dropout:
         return Dropout(self.dropout, self.seed, self.step, 3 * layer + kind)
-
-
-class Workspace:
-    """Buffers of `rows` rows. `own` memory is kept for the backward pass; `shared` memory serves every layer in turn.
-
-    Without a backward pass nothing needs keeping, and `own` shares as well.
-    """
-
-    def __init__(self, rows: int, keep: bool) -> None:
-        self.rows = rows
-        self.keep = keep
-        self._arena = Arena()
-        self._shared: dict[str, Floats] = {}
-
-    def shared(self, name: str, *shape: int) -> Floats:
-        if name not in self._shared:
-            self._shared[name] = self._arena.array(*shape)
-        return self._shared[name]
-
-    def own(self, name: str, *shape: int) -> Floats:
-        return self._arena.array(*shape) if self.keep else self.shared(name, *shape)
 
 
 class Linear:
@@ -82,14 +62,16 @@ class Linear:
 
 
 class LayerNorm:
-    def __init__(self, tensors: Tensors, gradients: Tensors, name: str, workspace: Workspace) -> None:
+    """(x - mean) / standard deviation * gain + bias, of each row."""
+
+    def __init__(self, tensors: Tensors, gradients: Tensors, name: str, place: str, workspace: Workspace) -> None:
+        """name: of its tensors, without _coeff and _bias. place: what the norms at the same place of all layers are called."""
         self.gain, self.bias = tensors[f"{name}_coeff"], tensors[f"{name}_bias"]
         self.d_gain, self.d_bias = gradients.get(f"{name}_coeff"), gradients.get(f"{name}_bias")
         columns = self.gain.size
-        kind = name.rstrip("_0123456789")
-        self.out = workspace.own(f"{kind}_out", workspace.rows, columns)
-        self.mean = workspace.own(f"{kind}_mean", workspace.rows)
-        self.rstd = workspace.own(f"{kind}_rstd", workspace.rows)
+        self.out = workspace.own(f"{place}_out", workspace.rows, columns)
+        self.mean = workspace.own(f"{place}_mean", workspace.rows)
+        self.rstd = workspace.own(f"{place}_rstd", workspace.rows)
         self.watch: Callable[[Floats, Floats], None] | None = None  # told the gradients of out and of x, after each backward
 
     def forward(self, x: Floats) -> Floats:
@@ -128,16 +110,15 @@ class SelfAttention:
         self.layer, self.num_heads = layer, config.num_heads
         self.to_qkv = Linear(tensors, gradients, f"heads_{layer}_qkv", None)
         self.projection = Linear(tensors, gradients, f"proj_{layer}_weights", f"proj_{layer}_bias")
-        self.tables: tuple[Floats, Floats] | None = None
-        if config.positional_encoding == "rotary":
-            self.tables = kernels.rotary_tables(config.num_tokens, config.head_size, config.rotary_base)
+        self.tables = workspace.table("rotary", lambda: rotary_tables(config))
         self.qkv = workspace.own("qkv", rows, 3 * d)
         self.heads_out = workspace.own("heads_out", rows, d)
         self.row_max = workspace.own("row_max", rows * config.num_heads)
         self.row_scale = workspace.own("row_scale", rows * config.num_heads)
         self.projected = workspace.shared("projected", rows, d)
-        self.d_branch = workspace.shared("d_branch", rows, d)
-        self.workspace = workspace
+        self.d_branch = workspace.gradient("d_branch", rows, d)
+        self.d_heads = workspace.gradient("d_heads", rows, d)
+        self.d_qkv = workspace.gradient("d_qkv", rows, 3 * d)
 
     def _rotate(self, qkv: Floats, start: int, end: int, inverse: bool = False) -> None:
         """Turn the queries and keys of tokens start … end-1, in place, where positions are rotary."""
@@ -179,9 +160,8 @@ class SelfAttention:
 
     def backward(self, dout: Floats, dx: Floats, run: Pass, residual: Floats | None = None) -> Floats:
         """dx = gradient of x (+ residual); that of the forward's residual is dout itself."""
-        rows, d = dout.shape
         d_projected = d_dropped(dout, self.d_branch, run.mask(self.layer, 1), run)
-        d_heads = self.projection.backward(d_projected, self.heads_out, self.workspace.shared("d_heads", rows, d))
+        d_heads = self.projection.backward(d_projected, self.heads_out, self.d_heads)
         d_qkv = kernels.attention_backward(
             d_heads,
             self.qkv,
@@ -190,7 +170,7 @@ class SelfAttention:
             self.row_scale,
             self.num_heads,
             run.tokens,
-            self.workspace.shared("d_qkv", rows, 3 * d),
+            self.d_qkv,
             dropout=run.mask(self.layer, 0),
             first_sequence=run.first_sequence,
         )
@@ -211,8 +191,8 @@ class FeedForward:
         self.slope = workspace.own("slope", rows, 4 * d)  # GELU's, at every activation
         self.activation = workspace.own("activation", rows, 4 * d)
         self.projected = workspace.shared("projected", rows, d)
-        self.d_branch = workspace.shared("d_branch", rows, d)
-        self.workspace = workspace
+        self.d_branch = workspace.gradient("d_branch", rows, d)
+        self.d_inner = workspace.gradient("d_inner", rows, 4 * d)
 
     def _mask(self, run: Pass) -> Dropout:
         return run.mask(self.layer, 2) if self.dropout else kernels.NO_DROPOUT
@@ -224,14 +204,8 @@ class FeedForward:
         return project(self.down, self.activation, residual, out, self.projected, self._mask(run), run)
 
     def backward(self, dout: Floats, dx: Floats, run: Pass, residual: Floats | None = None) -> Floats:
-        rows, d = dout.shape
         d_projected = d_dropped(dout, self.d_branch, self._mask(run), run)
-        d_inner = self.down.backward(
-            d_projected,
-            self.activation,
-            self.workspace.shared("d_inner", rows, 4 * d),
-            factor=self.slope,
-        )
+        d_inner = self.down.backward(d_projected, self.activation, self.d_inner, factor=self.slope)
         return self.up.backward(d_inner, self.x, dx, residual=residual)
 
 
@@ -257,13 +231,13 @@ class Block:
 
     def __init__(self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
         rows, d = workspace.rows, config.embedding_degree
-        self.norm = LayerNorm(tensors, gradients, f"norm_{layer}", workspace)
+        self.norm = LayerNorm(tensors, gradients, f"norm_{layer}", "norm", workspace)
         self.attention = SelfAttention(layer, config, tensors, gradients, workspace)
-        self.atten_norm = LayerNorm(tensors, gradients, f"atten_norm_{layer}", workspace)
+        self.atten_norm = LayerNorm(tensors, gradients, f"atten_norm_{layer}", "atten_norm", workspace)
         self.feedforward = FeedForward(layer, config, tensors, gradients, workspace, self.dropout_after_feedforward)
         self.middle = workspace.own("middle", rows, d)
         self.out = workspace.own("block_out", rows, d)
-        self.d_norm = workspace.shared("d_norm", rows, d)
+        self.d_norm = workspace.gradient("d_norm", rows, d)
 
     def forward(self, h: Floats, run: Pass) -> Floats:
         raise NotImplementedError
@@ -327,8 +301,9 @@ class Embedding:
         self.d_table = gradients.get("token_embedding")
         self.positions = tensors.get("position_embedding")
         self.d_positions = gradients.get("position_embedding")
-        if config.positional_encoding == "absolute":
-            self.positions = sinusoids(config.num_tokens, config.embedding_degree)
+        sines = workspace.table("sinusoids", lambda: absolute_table(config))
+        if sines:
+            (self.positions,) = sines
         self.out = workspace.shared("embedded", workspace.rows, config.embedding_degree)
 
     def forward(self, tokens: Integers, start: int, count: int) -> Floats:
@@ -340,6 +315,18 @@ class Embedding:
         assert self.d_table is not None
         d_positions = None if self.d_positions is None else self.d_positions[:count]
         kernels.embedding_backward(dout, tokens, self.d_table, d_positions)
+
+
+def rotary_tables(config: ModelConfig) -> tuple[Floats, ...]:
+    """Cosines and sines (T, hs // 2) where positions are rotary, else nothing."""
+    if config.positional_encoding != "rotary":
+        return ()
+    return kernels.rotary_tables(config.num_tokens, config.head_size, config.rotary_base)
+
+
+def absolute_table(config: ModelConfig) -> tuple[Floats, ...]:
+    """The sinusoids (T, d) where positions are absolute, else nothing."""
+    return (sinusoids(config.num_tokens, config.embedding_degree),) if config.positional_encoding == "absolute" else ()
 
 
 def sinusoids(num_tokens: int, columns: int) -> Floats:
@@ -354,11 +341,11 @@ class Head:
     """Final LayerNorm, the map to V logits, and cross entropy. The logits' memory becomes that of their gradient."""
 
     def __init__(self, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
-        self.norm = LayerNorm(tensors, gradients, "head_norm", workspace)
+        self.norm = LayerNorm(tensors, gradients, "head_norm", "head_norm", workspace)
         self.map = Linear(tensors, gradients, "head_map_weights", "head_map_bias")
         self.logits = workspace.shared("logits", workspace.rows, config.vocab_size)
         self.losses = workspace.shared("losses", workspace.rows)
-        self.d_norm = workspace.shared("d_norm", workspace.rows, config.embedding_degree)
+        self.d_norm = workspace.gradient("d_norm", workspace.rows, config.embedding_degree)
 
     def forward(self, h: Floats) -> Floats:
         return self.map.forward(self.norm.forward(h), self.logits)

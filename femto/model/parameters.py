@@ -31,22 +31,23 @@ class Model:
     def initialize(self, seed: int) -> "Model":
         """Random parameters from a seed. The whole table:
 
-        | initializer | LayerNorm gains | biases | everything else |
+        | initializer | gains of norms | biases | everything else |
         |---|---|---|---|
         | scaled | 1 | 0 | N(0, 0.64 / sqrt(d)) |
         | reference | N(0, 0.02) | 0 | N(0, 0.02) |
 
-        The reference is the original program (SPEC section 2); 0.64 is measured (docs/measurements.md).
+        The reference is the original program's; 0.64 is measured (docs/measurements.md).
         """
         reference = self.config.initializer == "reference"
         std = 0.02 if reference else 0.64 / math.sqrt(self.config.embedding_degree)
-        for index, (name, tensor) in enumerate(self.layout.stored(self.parameters).items()):
-            if name.endswith("_bias"):
-                tensor[...] = 0.0
-            elif name.endswith("_coeff") and not reference:
-                tensor[...] = 1.0
+        stored = self.layout.stored(self.parameters)
+        for index, (name, tensor) in enumerate(self.layout.tensors.items()):
+            if tensor.role == "bias":
+                stored[name][...] = 0.0
+            elif tensor.role == "gain" and not reference:
+                stored[name][...] = 1.0
             else:
-                tensor[...] = normal(seed, index, tensor.shape, std)
+                stored[name][...] = normal(seed, index, tensor.shape, std)
         return self
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Model":
@@ -58,19 +59,6 @@ class Model:
     @property
     def parameters_sha256(self) -> str:
         return sha256(self.parameters)
-
-
-def count_parameters(config: ModelConfig) -> dict[str, int]:
-    """Numbers of parameters by part: `embedding`, `attention`, `feedforward` and `norms` of all layers, and `head`."""
-    d, v, layers = config.embedding_degree, config.vocab_size, config.num_layers
-    learned = config.num_tokens * d if config.positional_encoding == "learned" else 0
-    return {
-        "embedding": v * d + learned,
-        "attention": layers * (4 * d * d + d),
-        "feedforward": layers * (8 * d * d + 5 * d),
-        "norms": layers * 4 * d,
-        "head": 2 * d + d * v + v,
-    }
 
 
 def sha256(*buffers: NDArray[np.float32]) -> str:

@@ -1,50 +1,47 @@
-"""AdamW over one flat buffer, with clipping by the norm of the whole gradient."""
+"""AdamW (Loshchilov and Hutter 2019)."""
 
-import math
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import ClassVar
 
 from femto import kernels
 from femto.config import TrainConfig
-from femto.model.buffers import aligned
+from femto.model.layout import ParameterLayout
+from femto.optimizers import clipping
+from femto.optimizers.base import Floats, Optimizer
+from femto.optimizers.groups import parameter_groups
 
 
-class AdamW:
-    """First and second moments of the flat parameter buffer, and the number of updates done (for the bias corrections)."""
+class AdamW(Optimizer):
+    """Averages m of the gradient and v of its square; bias corrections 1 - beta^(step+1); decoupled weight decay first."""
 
-    def __init__(self, size: int) -> None:
-        self.moments = aligned(2 * size)  # one buffer, as it stands in a checkpoint: a save copies nothing
-        self.m, self.v = self.moments[:size], self.moments[size:]
-        self.step = 0
+    NAME: ClassVar[str] = "adamw"
+    TITLE: ClassVar[str] = "AdamW"
+    STATE: ClassVar[dict[str, int]] = {"m": 1, "v": 2}
+
+    def __init__(self, layout: ParameterLayout) -> None:
+        super().__init__(layout)
+        self.m, self.v = self.buffers().values()
 
     def update(
-        self,
-        parameters: NDArray[np.float32],
-        gradients: NDArray[np.float32],
-        learning_rate: float,
-        config: TrainConfig,
-        gradient_norm: float,
+        self, parameters: Floats, gradients: Floats, learning_rate: float, settings: TrainConfig, gradient_norm: float
     ) -> None:
-        """One step in place. The gradient, of norm `gradient_norm`, is scaled down to config.clip_norm when it is longer."""
-        clip = config.clip_norm
-        scale = clip / gradient_norm if clip and gradient_norm > clip else 1.0
-        kernels.adamw(
-            parameters,
-            self.m,
-            self.v,
-            gradients,
-            learning_rate=learning_rate,
-            step=self.step,
-            beta1=config.beta1,
-            beta2=config.beta2,
-            epsilon=config.epsilon,
-            weight_decay=config.weight_decay,
-            gradient_scale=scale,
-        )
+        scale = clipping.scale(gradient_norm, settings.clip_norm)
+        for group in parameter_groups(self.layout, settings):
+            part = group.stretch
+            kernels.adamw(
+                parameters[part],
+                self.m[part],
+                self.v[part],
+                gradients[part],
+                learning_rate=group.learning_rate_factor * learning_rate,
+                step=self.step,
+                beta1=settings.beta1,
+                beta2=settings.beta2,
+                epsilon=settings.epsilon,
+                weight_decay=group.weight_decay,
+                gradient_scale=scale,
+            )
         self.step += 1
 
-
-def norm(gradients: NDArray[np.float32]) -> float:
-    """The Euclidean norm of the gradient; not finite when any entry is not, or when squares overflow float32."""
-    return math.sqrt(kernels.sum_of_squares(gradients))
+    @classmethod
+    def least_gradient(cls, settings: TrainConfig) -> float | None:
+        return settings.epsilon

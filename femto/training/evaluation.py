@@ -18,12 +18,12 @@ class Loss:
     """Cross entropy over some text."""
 
     nats: float  # a token
-    num_tokens: int  # predicted
+    num_predictions: int
     num_bytes: int  # that those tokens stand for
 
     @property
     def bits_per_byte(self) -> float:
-        return self.nats * self.num_tokens / math.log(2) / self.num_bytes if self.num_bytes else math.nan
+        return self.nats * self.num_predictions / math.log(2) / self.num_bytes if self.num_bytes else math.nan
 
     @property
     def perplexity(self) -> float:

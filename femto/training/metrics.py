@@ -68,7 +68,7 @@ def to_json(event: Event) -> dict[str, Any]:
             "step": event.step,
             "loss": event.loss.nats,
             "bits_per_byte": event.loss.bits_per_byte,
-            "tokens": event.loss.num_tokens,
+            "tokens": event.loss.num_predictions,
         }
     assert isinstance(event, Saved)
     return {"event": "saved", "step": event.step, "seconds": event.seconds}

@@ -61,7 +61,7 @@ class Session:
             training_ids, self.validation_ids = dataset.ids, held_out.ids
             for part in (dataset, held_out):
                 data.require_two(part.ids, part.name)
-        require_memory(checkpoint.model.config, checkpoint.training, with_moments=checkpoint.optimizer is None)
+        require_memory(checkpoint.model.config, checkpoint.training, with_state=checkpoint.optimizer is None)
         self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
         self.training_ids, self.on_non_finite = training_ids, on_non_finite
         self.save_every, self.validate_every = save_every, validate_every

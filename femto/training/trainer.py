@@ -13,10 +13,11 @@ from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig, to_json
 from femto.data import Dataset, Ids
 from femto.errors import TrainingError
-from femto.model import Graph, Model
+from femto.model import Graph, Model, activation_floats
 from femto.model.layers import Pass
 from femto.model.layout import layout_size
-from femto.optimizers.adamw import norm
+from femto.optimizers import OPTIMIZERS
+from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.system import memory
 
@@ -40,25 +41,27 @@ class Step:
 
 def activation_bytes(config: ModelConfig) -> int:
     """Bytes of activations and their gradients that one window of T tokens takes in training."""
-    d = config.embedding_degree
-    floats = config.num_layers * (16 * d + 2 * config.num_heads + 4) + 15 * d + config.vocab_size
-    return 4 * config.num_tokens * floats
+    return 4 * config.num_tokens * activation_floats(config)
 
 
 def micro_batch_size(config: ModelConfig, training: TrainConfig) -> int:
-    """Windows computed at a time: as set, else the largest divisor of the batch whose activations fit ACTIVATION_BYTES."""
+    """Windows computed at a time: as set, else the largest divisor of the batch whose activations fit ACTIVATION_BYTES.
+
+    The order of sums follows it. So numerics 1 goes on counting what it counted at first, which is d - 3 floats a token more.
+    """
     if training.micro_batch_size:
         return training.micro_batch_size
-    fitting = max(1, ACTIVATION_BYTES // activation_bytes(config))
+    window = 4 * config.num_tokens * (activation_floats(config) + config.embedding_degree - 3)
+    fitting = max(1, ACTIVATION_BYTES // window)
     return max(size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting)
 
 
-def require_memory(config: ModelConfig, training: TrainConfig, with_moments: bool = True) -> None:
+def require_memory(config: ModelConfig, training: TrainConfig, with_state: bool = True) -> None:
     """Raise ResourceError, with the numbers, if this process cannot have the memory that training takes beside the parameters."""
-    windows = micro_batch_size(config, training)
+    windows, optimizer = micro_batch_size(config, training), OPTIMIZERS[training.optimizer]
     parts = {
         "gradients": 4 * layout_size(config),
-        "AdamW's moments": 8 * layout_size(config) * with_moments,
+        f"{optimizer.TITLE}'s state": optimizer.state_bytes(layout_size(config)) * with_state,
         f"activations of {windows} windows": windows * activation_bytes(config),
     }
     memory.require(parts, "training this model", "a smaller --batch-size or --micro-batch-size, context or model needs less")
@@ -80,10 +83,10 @@ class Trainer:
         ResourceError, before any memory is taken, if there is too little of it.
         """
         self._settings = checkpoint.training if settings is None else settings
-        require_memory(checkpoint.model.config, self._settings, with_moments=checkpoint.optimizer is None)
+        require_memory(checkpoint.model.config, self._settings, with_state=checkpoint.optimizer is None)
         self.skips, self.skipped_in_a_row = on_non_finite == "skip", 0
         self.checkpoint, self.ids = checkpoint, ids
-        self.optimizer = checkpoint.ready_optimizer()
+        self.optimizer = checkpoint.ready_optimizer(self._settings)
         self.micro_batch_size = micro_batch_size(checkpoint.model.config, self._settings)
         self.session_started = False
         self.graph = Graph(checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True)
@@ -102,6 +105,7 @@ class Trainer:
             training=to_json(self.settings),
             femto=__version__,
             isa=kernels.isa(),
+            numerics=self.checkpoint.model.config.numerics,
         )
 
     def steps(self, count: int) -> Iterator[Step]:

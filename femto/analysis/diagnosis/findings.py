@@ -134,11 +134,11 @@ def _small_updates(diagnosis: Diagnosis) -> Finding | None:
         return None
     layer = min(small, key=lambda pair: pair[0])[1]
     training, epsilon = diagnosis.training, diagnosis.training.epsilon
-    message = f"AdamW's updates are {layer.update_to_weight:.1e} of the weights in layer {layer.layer}"
+    message = f"{training.optimizer}'s updates are {layer.update_to_weight:.1e} of the weights in layer {layer.layer}"
     message += f", below {SMALL_UPDATE:.0e} in {len(small)} of {len(diagnosis.layers)} layers (1e-3 is usual)"
     advice = "repair what makes the gradient small there"
-    if layer.weight_gradient_rms < epsilon:
-        message += f": their gradient, {layer.weight_gradient_rms:.1e}, is below AdamW's epsilon, {epsilon:.0e}"
+    if epsilon is not None and layer.weight_gradient_rms < epsilon:
+        message += f": their gradient, {layer.weight_gradient_rms:.1e}, is below its epsilon, {epsilon:.0e}"
     else:
         message += f" at learning rate {training.learning_rate:.1e}"
         if len(small) == len(diagnosis.layers):
@@ -154,8 +154,8 @@ def _large_updates(diagnosis: Diagnosis) -> Finding | None:
         return None
     return Finding(
         "large_updates",
-        f"AdamW's updates are {update:.2f} of the weights in layer {layer.layer} (1e-3 is usual) at learning rate "
-        f"{diagnosis.training.learning_rate:.1e}",
+        f"{diagnosis.training.optimizer}'s updates are {update:.2f} of the weights in layer {layer.layer} (1e-3 is usual) at "
+        f"learning rate {diagnosis.training.learning_rate:.1e}",
         "the learning rate is too high: --learning-rate 0.003 is the modern preset's",
         {"layer": layer.layer, "update_to_weight": update},
     )

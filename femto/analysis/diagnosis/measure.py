@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from femto import data
+from femto import data, optimizers
 from femto.analysis.diagnosis import known_data
 from femto.analysis.diagnosis.records import (
     DataReport,
@@ -28,10 +28,10 @@ from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig
 from femto.data import Dataset, Ids
 from femto.errors import ConfigError
-from femto.model import Graph
+from femto.model import Graph, ParameterLayout
 from femto.model.buffers import Floats
-from femto.model.layers import Block, LayerNorm, Pass, Tensors
-from femto.optimizers.adamw import AdamW, norm
+from femto.model.layers import Block, LayerNorm, Pass
+from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.training.trainer import micro_batch_size
 
@@ -118,10 +118,11 @@ class _Layer:
         largest = np.maximum(slope.max(0), -slope.min(0))
         self.largest_slope = np.maximum(self.largest_slope, largest)
 
-    def report(self, number: int, factor: float, output: Signal, update_to_weight: float, gradients: Tensors) -> LayerReport:
+    def report(self, number: int, factor: float, output: Signal, update_to_weight: float, gradients: list[Floats]) -> LayerReport:
+        """gradients: those of its matrices."""
         weights = _Mean()
-        for name in layer_matrices(number):
-            weights.add(gradients[name])
+        for gradient in gradients:
+            weights.add(gradient)
         return LayerReport(
             layer=number,
             input=self.norm.input(factor),
@@ -185,6 +186,7 @@ class _Measurement:
         outputs = [layer.norm.input(factor) for layer in self.layers[1:]] + [self.head_norm.input(factor)]
         positions = self.graph.embedding.positions
         gradients = model.layout.stored(self.graph.gradients)
+        matrices = matrices_by_layer(model.layout, len(self.layers))
         return Diagnosis(
             config=model.config,
             training=training,
@@ -194,8 +196,8 @@ class _Measurement:
                 update_to_weight=updates("token_embedding"),
             ),
             layers=[
-                layer.report(number, factor, output, updates(*layer_matrices(number)), gradients)
-                for number, (layer, output) in enumerate(zip(self.layers, outputs, strict=True))
+                layer.report(number, factor, output, updates(*names), [gradients[name] for name in names])
+                for number, (layer, output, names) in enumerate(zip(self.layers, outputs, matrices, strict=True))
             ],
             output=OutputReport(
                 norm=self.head_norm.output(factor),
@@ -220,18 +222,17 @@ class _Measurement:
         return training
 
     def _updates(self) -> tuple[TrainingReport, Callable[..., float]]:
-        """Where training stands, and the update-to-weight ratio of named tensors, from AdamW's next step on a copy.
+        """Where training stands, and the update-to-weight ratio of named tensors, from the optimiser's next step on a copy.
 
         Without its weight decay, which would hide that a gradient has vanished.
         """
         model, stored, settings = self.checkpoint.model, self.checkpoint.optimizer, self._settings()
-        optimizer = AdamW(model.layout.size)
-        if stored:
-            optimizer.m[...], optimizer.v[...], optimizer.step = stored.m, stored.v, stored.step
+        optimizer = stored.copy() if stored else optimizers.make(model.layout, settings)
         step = optimizer.step
         rate, gradient_norm = learning_rate(step, settings), norm(self.graph.gradients)
         after = model.parameters.copy()
-        optimizer.update(after, self.graph.gradients, rate, replace(settings, weight_decay=0.0), gradient_norm)
+        without_decay = replace(settings, weight_decay=0.0, weight_decays={})
+        optimizer.update(after, self.graph.gradients, rate, without_decay, gradient_norm)
         before, changes = model.layout.stored(model.parameters), model.layout.stored(after - model.parameters)
 
         def ratio(*names: str) -> float:
@@ -255,7 +256,8 @@ class _Measurement:
             earlier_loss=float(earlier.mean()) if len(earlier) == RECENT_STEPS else None,
             gradient_norm=gradient_norm,
             clip_norm=settings.clip_norm,
-            epsilon=settings.epsilon,
+            epsilon=optimizer.least_gradient(settings),
+            optimizer=optimizer.TITLE,
         )
         return report, ratio
 
@@ -267,7 +269,7 @@ class _Measurement:
         early, late = advantage[:, :2].mean(1), advantage[:, advantage.shape[1] // 2 :].mean(1)
         return DataReport(
             name=dataset.name,
-            num_tokens=len(dataset.ids),
+            dataset_tokens=len(dataset.ids),
             measured_tokens=self.losses.size,
             unknown_share=dataset.unknown_share,
             loss=float(self.losses.mean()),
@@ -331,8 +333,13 @@ def position_buckets(tokens: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], tokens], strict=True))
 
 
-def layer_matrices(layer: int) -> list[str]:
-    return [f"heads_{layer}_qkv", f"proj_{layer}_weights", f"feedforward1_{layer}_weights", f"feedforward2_{layer}_weights"]
+def matrices_by_layer(layout: ParameterLayout, layers: int) -> list[list[str]]:
+    """The names of each layer's matrices."""
+    found: list[list[str]] = [[] for _ in range(layers)]
+    for name, tensor in layout.tensors.items():
+        if tensor.layer is not None and tensor.role == "matrix":
+            found[tensor.layer].append(name)
+    return found
 
 
 def rms(x: Floats | Doubles) -> float:

@@ -52,7 +52,7 @@ class LayerReport:
     norm_gains: Gains
     atten_norm_gains: Gains
     dead_gelu_share: float  # of the 4d units, those that passed no gradient on at any token
-    update_to_weight: float  # RMS of AdamW's next update, decay aside, over that of the weights, all matrices together
+    update_to_weight: float  # RMS of the optimiser's next update, decay aside, over that of the weights, all matrices together
     weight_gradient_rms: float  # of the same matrices
     heads: list[HeadReport]
 
@@ -92,7 +92,7 @@ class DataReport:
     """The loss, and what it is to be compared with."""
 
     name: str
-    num_tokens: int  # in the data set
+    dataset_tokens: int
     measured_tokens: int
     unknown_share: float  # of the data set, 0 to 1
     loss: float
@@ -121,7 +121,8 @@ class TrainingReport:
     earlier_loss: float | None  # mean of the 100 before them; None if there are fewer
     gradient_norm: float
     clip_norm: float
-    epsilon: float  # AdamW's
+    epsilon: float | None  # the size of a gradient below which the optimiser's updates shrink with it
+    optimizer: str  # for people: AdamW
 
 
 @dataclass(frozen=True)
