@@ -17,7 +17,7 @@ from femto.config import ModelConfig, to_json
 from femto.errors import ConfigError
 from femto.model import Model
 from femto.model.buffers import Floats
-from femto.model.layers import sinusoids
+from femto.model.ends import sinusoids
 from femto.model.tensors import View
 from femto.tokenizers import BpeTokenizer, Tokenizer
 

@@ -11,7 +11,7 @@ from femto import config, optimizers
 from femto.config import LATEST_NUMERICS, ModelConfig, TrainConfig, as_before, from_json, to_json
 from femto.errors import CheckpointError, ConfigError
 from femto.experiments import reading
-from femto.model.layers import BLOCK_CLASSES
+from femto.model.blocks import BLOCK_CLASSES
 from femto.model.tensors import declared
 from tests.fixed_runs import new, trained
 

@@ -19,7 +19,7 @@ from femto.config import ModelConfig, TrainConfig
 from femto.dummy_data import addition_dummy, simple_dummy, simple_dummy2, simple_sequence, simple_sequence2
 from femto.errors import ConfigError, DataError
 from femto.model import Graph
-from femto.model.layers import Pass
+from femto.model.linear import Pass
 from femto.training.session import Session
 
 from . import numpy_model

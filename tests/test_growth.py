@@ -12,7 +12,7 @@ from femto import data, growth, tokenizers
 from femto.commands import main
 from femto.config import PRESETS
 from femto.errors import ConfigError
-from femto.model.layers import Pass
+from femto.model.linear import Pass
 from femto.tokenizers import BpeTokenizer
 
 OTHER = "".join(random.Random(0).choices(["do ", "re ", "mi ", "fa", "sol", "la", "\n"], k=2000))

@@ -10,7 +10,8 @@ import pytest
 from femto import kernels
 from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig
 from femto.model import Decoder, Graph, Model, count_parameters
-from femto.model.layers import Pass
+from femto.model.linear import Pass
+from femto.model.tensors import count_views
 from femto.optimizers import AdamW
 
 from . import numpy_model
@@ -136,6 +137,7 @@ def test_parameter_count_follows_the_formula_of_the_specification():
         assert config.num_parameters == expected
     model = Model(ModelConfig(11, 7, 10, 3, 2, positional_encoding="learned"))
     assert sum(tensor.size for tensor in model.tensors.values()) == model.config.num_parameters
+    assert count_views(model.config) == len(model.tensors)
 
 
 def test_names_are_views_of_one_buffer_without_overlap():

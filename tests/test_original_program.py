@@ -18,7 +18,7 @@ from femto.commands import main
 from femto.config import PRESETS, ModelConfig
 from femto.errors import CheckpointError
 from femto.model import Graph, Model
-from femto.model.layers import Pass
+from femto.model.linear import Pass
 
 REFERENCE = Path(__file__).parent / "reference"
 TRAINED = REFERENCE / "original_program.dat"  # 201 steps

@@ -20,6 +20,7 @@ from femto.config import MAX_LAYERS, MAX_VOCABULARY, PRESETS, ModelConfig
 from femto.errors import CheckpointError, ConfigError, TokenizerError
 from femto.model import Model
 from femto.model.buffers import Floats
+from femto.model.tensors import count_views
 from femto.optimizers import AdamW
 from femto.system.text import brief
 from femto.tokenizers import BpeTokenizer, Tokenizer
@@ -173,8 +174,7 @@ def _hyperparameters(reader: _Reader, encoding: str, what: str) -> ModelConfig:
 
 
 def _model(reader: _Reader, config: ModelConfig) -> tuple[Model, AdamW | None]:
-    num_tensors = 5 + config.num_layers * (10 + 3 * config.num_heads)
-    reader.need(4 * config.num_parameters + _LEAST_TENSOR * num_tensors, "a model of this shape")
+    reader.need(4 * config.num_parameters + _LEAST_TENSOR * count_views(config), "a model of this shape")
     model = Model(config)
     _tensors(reader, model.tensors, "tensor", reader.count("tensors", _LEAST_TENSOR))
 

@@ -6,9 +6,12 @@ import numpy as np
 
 from femto.config import ModelConfig
 from femto.kernels import Integers
+from femto.model.attention import KeyValueCache
+from femto.model.blocks import BLOCK_CLASSES, Block
 from femto.model.buffers import Floats, aligned
-from femto.model.layers import BLOCK_CLASSES, NO_GRADIENTS, Block, Embedding, Head, KeyValueCache, Pass, Tensors
+from femto.model.ends import Embedding, Head
 from femto.model.layout import ParameterLayout
+from femto.model.linear import NO_GRADIENTS, Pass, Tensors
 from femto.model.parameters import Model
 from femto.model.workspace import Workspace
 

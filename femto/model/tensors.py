@@ -130,6 +130,11 @@ def num_parameters(config: "ModelConfig") -> int:
     return sum(times * tensor.size for tensor, times in _with_times(config))
 
 
+def count_views(config: "ModelConfig") -> int:
+    """How many tensors users see: queries, keys and values of each head apart."""
+    return sum(times * (1 if tensor.head_template is None else 3 * config.num_heads) for tensor, times in _with_times(config))
+
+
 def flops_per_token(config: "ModelConfig") -> int:
     """What the mathematics of one training step needs a token: 6 for every weight of a matrix product, 6 L d T for attention.
 

@@ -14,8 +14,8 @@ from femto.config import ModelConfig, TrainConfig, to_json
 from femto.data import Dataset, Ids
 from femto.errors import TrainingError
 from femto.model import Graph, Model, activation_floats
-from femto.model.layers import Pass
 from femto.model.layout import layout_size
+from femto.model.linear import Pass
 from femto.optimizers import OPTIMIZERS
 from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate

@@ -29,8 +29,10 @@ from femto.config import ModelConfig, TrainConfig
 from femto.data import Dataset, Ids
 from femto.errors import ConfigError
 from femto.model import Graph, ParameterLayout
+from femto.model.blocks import Block
 from femto.model.buffers import Floats
-from femto.model.layers import Block, LayerNorm, Pass
+from femto.model.linear import Pass
+from femto.model.norms import LayerNorm
 from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.training.trainer import micro_batch_size

@@ -1,0 +1,109 @@
+"""Causal self-attention, its key/value cache, and rotary positions.
+
+Legend: B sequences of T tokens, R = B*T rows, d embedding degree, H heads, hs = d/H head size, V vocabulary.
+"""
+
+from femto import kernels
+from femto.config import ModelConfig
+from femto.model.buffers import Floats, aligned
+from femto.model.linear import Linear, Pass, Tensors, d_dropped, project
+from femto.model.workspace import Workspace
+
+
+class KeyValueCache:
+    """Rotated keys (H, hs, capacity) and values (H, capacity, hs padded to 16) of the tokens that a layer has seen."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        capacity, hs = -(-config.num_tokens // 16) * 16, config.head_size
+        self.keys = aligned(config.num_heads, hs, capacity)
+        self.values = aligned(config.num_heads, capacity, -(-hs // 16) * 16)
+        self.head_size = hs
+
+    def store(self, keys: Floats, values: Floats, start: int) -> None:
+        """keys and values (n, d) of tokens start … start+n-1."""
+        n, heads, hs = len(keys), len(self.keys), self.head_size
+        self.keys[:, :, start : start + n] = keys.reshape(n, heads, hs).transpose(1, 2, 0)
+        self.values[:, start : start + n, :hs] = values.reshape(n, heads, hs).transpose(1, 0, 2)
+
+
+class SelfAttention:
+    """Queries, keys and values of all heads in one product, causal attention, and the projection back to d."""
+
+    def __init__(self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
+        d, rows = config.embedding_degree, workspace.rows
+        self.layer, self.num_heads = layer, config.num_heads
+        self.to_qkv = Linear(tensors, gradients, f"heads_{layer}_qkv", None)
+        self.projection = Linear(tensors, gradients, f"proj_{layer}_weights", f"proj_{layer}_bias")
+        self.tables = workspace.table("rotary", lambda: rotary_tables(config))
+        self.qkv = workspace.own("qkv", rows, 3 * d)
+        self.heads_out = workspace.own("heads_out", rows, d)
+        self.row_max = workspace.own("row_max", rows * config.num_heads)
+        self.row_scale = workspace.own("row_scale", rows * config.num_heads)
+        self.projected = workspace.shared("projected", rows, d)
+        self.d_branch = workspace.gradient("d_branch", rows, d)
+        self.d_heads = workspace.gradient("d_heads", rows, d)
+        self.d_qkv = workspace.gradient("d_qkv", rows, 3 * d)
+
+    def _rotate(self, qkv: Floats, start: int, end: int, inverse: bool = False) -> None:
+        """Turn the queries and keys of tokens start … end-1, in place, where positions are rotary."""
+        if self.tables:
+            cosine, sine = self.tables
+            columns = qkv.shape[1] // 3 * 2
+            kernels.rotary(qkv[:, :columns], cosine[start:end], sine[start:end], 2 * self.num_heads, inverse)
+
+    def forward(self, x: Floats, residual: Floats, out: Floats, run: Pass) -> Floats:
+        """out (R, d) = residual + dropout(attention(x)), dropout also on the probabilities."""
+        self.x = x
+        self.to_qkv.forward(x, self.qkv)
+        self._rotate(self.qkv, 0, run.tokens)
+        kernels.attention_forward(
+            self.qkv,
+            self.num_heads,
+            run.tokens,
+            self.heads_out,
+            self.row_max,
+            self.row_scale,
+            dropout=run.mask(self.layer, 0),
+            first_sequence=run.first_sequence,
+        )
+        return project(self.projection, self.heads_out, residual, out, self.projected, run.mask(self.layer, 1), run)
+
+    def decode(self, x: Floats, residual: Floats, out: Floats, cache: KeyValueCache, position: int) -> Floats:
+        """The same for one row: token `position` of a sequence whose earlier tokens are in the cache."""
+        d = x.shape[1]
+        self.to_qkv.forward(x, self.qkv)
+        self._rotate(self.qkv, position, position + 1)
+        cache.store(self.qkv[:, d : 2 * d], self.qkv[:, 2 * d :], position)
+        kernels.attention_decode(self.qkv[0, :d], cache.keys, cache.values, position + 1, self.heads_out[0])
+        return self.projection.forward(self.heads_out, out, residual=residual)
+
+    def fill(self, cache: KeyValueCache, tokens: int) -> None:
+        """Put the keys and values of the last forward pass, of one sequence, into the cache."""
+        d = self.qkv.shape[1] // 3
+        cache.store(self.qkv[:tokens, d : 2 * d], self.qkv[:tokens, 2 * d :], 0)
+
+    def backward(self, dout: Floats, dx: Floats, run: Pass, residual: Floats | None = None) -> Floats:
+        """dx = gradient of x (+ residual); that of the forward's residual is dout itself."""
+        d_projected = d_dropped(dout, self.d_branch, run.mask(self.layer, 1), run)
+        d_heads = self.projection.backward(d_projected, self.heads_out, self.d_heads)
+        d_qkv = kernels.attention_backward(
+            d_heads,
+            self.qkv,
+            self.heads_out,
+            self.row_max,
+            self.row_scale,
+            self.num_heads,
+            run.tokens,
+            self.d_qkv,
+            dropout=run.mask(self.layer, 0),
+            first_sequence=run.first_sequence,
+        )
+        self._rotate(d_qkv, 0, run.tokens, inverse=True)
+        return self.to_qkv.backward(d_qkv, self.x, dx, residual=residual)
+
+
+def rotary_tables(config: ModelConfig) -> tuple[Floats, ...]:
+    """Cosines and sines (T, hs // 2) where positions are rotary, else nothing."""
+    if config.positional_encoding != "rotary":
+        return ()
+    return kernels.rotary_tables(config.num_tokens, config.head_size, config.rotary_base)

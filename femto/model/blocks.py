@@ -1,0 +1,78 @@
+"""Transformer layers: where the residual adds. BLOCK_CLASSES has each by its name in `femto.config.BLOCKS`."""
+
+from femto.config import ModelConfig
+from femto.model.attention import KeyValueCache, SelfAttention
+from femto.model.buffers import Floats
+from femto.model.feedforward import FeedForward
+from femto.model.linear import Pass, Tensors
+from femto.model.norms import LayerNorm
+from femto.model.workspace import Workspace
+
+
+class Block:
+    """One transformer layer: LayerNorm and attention, LayerNorm and feed-forward. Subclasses say where the residual adds."""
+
+    dropout_after_feedforward: bool
+
+    def __init__(self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
+        rows, d = workspace.rows, config.embedding_degree
+        self.norm = LayerNorm(tensors, gradients, f"norm_{layer}", "norm", workspace)
+        self.attention = SelfAttention(layer, config, tensors, gradients, workspace)
+        self.atten_norm = LayerNorm(tensors, gradients, f"atten_norm_{layer}", "atten_norm", workspace)
+        self.feedforward = FeedForward(layer, config, tensors, gradients, workspace, self.dropout_after_feedforward)
+        self.middle = workspace.own("middle", rows, d)
+        self.out = workspace.own("block_out", rows, d)
+        self.d_norm = workspace.gradient("d_norm", rows, d)
+
+    def forward(self, h: Floats, run: Pass) -> Floats:
+        raise NotImplementedError
+
+    def decode(self, h: Floats, cache: KeyValueCache, position: int) -> Floats:
+        raise NotImplementedError
+
+    def backward(self, dh: Floats, run: Pass) -> Floats:
+        """Gradient of the input from that of the output, in place."""
+        raise NotImplementedError
+
+
+class PreNormBlock(Block):
+    """h = h + attention(LN(h));  h = h + feedforward(LN(h))  (Radford et al. 2019)."""
+
+    dropout_after_feedforward = True
+
+    def forward(self, h: Floats, run: Pass) -> Floats:
+        self.attention.forward(self.norm.forward(h), h, self.middle, run)
+        return self.feedforward.forward(self.atten_norm.forward(self.middle), self.middle, self.out, run)
+
+    def decode(self, h: Floats, cache: KeyValueCache, position: int) -> Floats:
+        self.attention.decode(self.norm.forward(h), h, self.middle, cache, position)
+        return self.feedforward.forward(self.atten_norm.forward(self.middle), self.middle, self.out, Pass(1))
+
+    def backward(self, dh: Floats, run: Pass) -> Floats:
+        self.atten_norm.backward(self.feedforward.backward(dh, self.d_norm, run), dh, residual=dh)
+        return self.norm.backward(self.attention.backward(dh, self.d_norm, run), dh, residual=dh)
+
+
+class ReferenceBlock(Block):
+    """n = LN(h);  m = LN(n + attention(n));  h = m + feedforward(m): the original program, whose residual adds to the norm."""
+
+    dropout_after_feedforward = False
+
+    def forward(self, h: Floats, run: Pass) -> Floats:
+        n = self.norm.forward(h)
+        m = self.atten_norm.forward(self.attention.forward(n, n, self.middle, run))
+        return self.feedforward.forward(m, m, self.out, run)
+
+    def decode(self, h: Floats, cache: KeyValueCache, position: int) -> Floats:
+        n = self.norm.forward(h)
+        m = self.atten_norm.forward(self.attention.decode(n, n, self.middle, cache, position))
+        return self.feedforward.forward(m, m, self.out, Pass(1))
+
+    def backward(self, dh: Floats, run: Pass) -> Floats:
+        d_m = self.feedforward.backward(dh, self.d_norm, run, residual=dh)
+        d_middle = self.atten_norm.backward(d_m, dh)
+        d_n = self.attention.backward(d_middle, self.d_norm, run, residual=d_middle)
+        return self.norm.backward(d_n, dh)
+
+
+BLOCK_CLASSES: dict[str, type[Block]] = {"pre-norm": PreNormBlock, "reference": ReferenceBlock}
