@@ -1,7 +1,7 @@
-"""Runs the journal's experiments, records their verdicts in the package, and renews the page that shows them.
+"""Runs the journal's experiments, records their verdicts in the package, and renews the pages that show them.
 
 python benches/experiments.py record 1 2 3 --preset modern --code PATH --prose PATH   # one after another, nothing else running
-python benches/experiments.py page                                                    # docs/experiments.md
+python benches/experiments.py page                                                    # docs/experiments.md, journal.md, recipes.md
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from femto.experiments import reading, report, results
 
-PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
+PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("experiments.md", "journal.md", "recipes.md")]
 
 
 def record(numbers: list[str], preset: str, texts: dict[str, str | None], budget: float | None, root: Path, seed: int) -> None:
@@ -62,7 +62,8 @@ def main() -> None:
         texts = {"code": chosen.code, "prose": chosen.prose}
         record(chosen.numbers, chosen.preset, texts, chosen.budget, chosen.root, chosen.seed)
     else:
-        PAGE.write_text(report.updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        for page in PAGES:
+            page.write_text(report.updated(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -588,8 +588,9 @@ def test_what_is_recorded_is_consistent_and_shown_as_it_is():
             f"{key} was recorded with other settings: record it anew"
         )
         assert not found["complete"] or found["steps"] == found["planned_steps"]
-    page = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
-    assert report.updated(page) == page, "python benches/experiments.py page"
+    for name in ("experiments.md", "journal.md", "recipes.md"):
+        page = (Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8")
+        assert report.PART.search(page) and report.updated(page) == page, "python benches/experiments.py page"
     spec = importlib.util.spec_from_file_location("ablation", Path(__file__).parents[1] / "benches" / "ablation.py")
     assert spec is not None and spec.loader is not None
     ablation = importlib.util.module_from_spec(spec)

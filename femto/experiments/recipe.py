@@ -1,6 +1,6 @@
 """A recipe: which data, which models, what is done to them in which order, and when that counts as a success.
 
-Recipes are TOML files, which `reading.py` reads; docs/experiments.md of the source explains every key.
+Recipes are TOML files, which `reading.py` reads; docs/recipes.md of the source explains every key.
 """
 
 import fnmatch
