@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 from femto.errors import ConfigError
 from femto.system.text import brief
 
-BLOCKS = ("pre-norm", "reference")
+BLOCKS = ("pre-norm", "reference")  # their classes: femto.model.blocks
 POSITIONAL_ENCODINGS = ("none", "absolute", "learned", "rotary")
 INITIALIZERS = ("scaled", "reference")
 DECAYS = ("linear", "cosine")
+NORMS = ("layer_norm",)  # their classes: femto.model.norms
 OPTIMIZERS = ("adamw",)  # their classes: femto.optimizers
 ROLES = ("embedding", "matrix", "gain", "bias", "head")  # of tensors: femto.model.tensors
 
@@ -57,6 +58,7 @@ class ModelConfig:
     positional_encoding: str = "rotary"  # one of POSITIONAL_ENCODINGS
     initializer: str = "scaled"  # see Model.initialize
     rotary_base: float = 1000.0  # of the rotary angles t / base^(2c/hs); longer contexts want a larger one
+    norm: str = added("layer_norm")  # one of NORMS
     numerics: int = added(1)  # version of the arithmetic; new models get LATEST_NUMERICS from their preset
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class ModelConfig:
                 "embedding_degree",
             )
         _one_of("block", self.block, BLOCKS)
+        _one_of("norm", self.norm, NORMS)
         _one_of("positional_encoding", self.positional_encoding, POSITIONAL_ENCODINGS)
         _one_of("initializer", self.initializer, INITIALIZERS)
         if type(self.rotary_base) not in (int, float) or not 1.0 <= self.rotary_base <= 1e9:

@@ -128,8 +128,11 @@ def extend_context(checkpoint: Checkpoint, num_tokens: int, seed: int = 0) -> Ch
 
 
 def preserves_function(config: ModelConfig) -> bool:
-    """Whether layers and heads can be added to such a model without changing what it says."""
-    return config.block == "pre-norm"
+    """Whether layers and heads can be added to such a model without changing what it says.
+
+    `insert_heads` relies on a norm that subtracts the mean.
+    """
+    return config.block == "pre-norm" and config.norm == "layer_norm"
 
 
 def after_insertion(view: View, index: int) -> str:

@@ -12,6 +12,7 @@ from femto.config import LATEST_NUMERICS, ModelConfig, TrainConfig, as_before, f
 from femto.errors import CheckpointError, ConfigError
 from femto.experiments import reading
 from femto.model.blocks import BLOCK_CLASSES
+from femto.model.norms import NORM_CLASSES
 from femto.model.tensors import declared
 from tests.fixed_runs import new, trained
 
@@ -77,6 +78,7 @@ def test_an_error_names_its_field_first(record, field):
 
 def test_names_of_choices_and_what_they_stand_for_agree():
     assert tuple(BLOCK_CLASSES) == config.BLOCKS
+    assert tuple(NORM_CLASSES) == config.NORMS
     assert tuple(optimizers.OPTIMIZERS) == config.OPTIMIZERS
     assert {tensor.role for tensor in declared(ModelConfig(9, positional_encoding="learned"))} == set(config.ROLES)
     assert all(preset.model["numerics"] == LATEST_NUMERICS for preset in femto.PRESETS.values())

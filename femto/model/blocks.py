@@ -5,7 +5,7 @@ from femto.model.attention import KeyValueCache, SelfAttention
 from femto.model.buffers import Floats
 from femto.model.feedforward import FeedForward
 from femto.model.linear import Pass, Tensors
-from femto.model.norms import LayerNorm
+from femto.model.norms import NORM_CLASSES
 from femto.model.workspace import Workspace
 
 
@@ -16,9 +16,9 @@ class Block:
 
     def __init__(self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
         rows, d = workspace.rows, config.embedding_degree
-        self.norm = LayerNorm(tensors, gradients, f"norm_{layer}", "norm", workspace)
+        self.norm = NORM_CLASSES[config.norm](tensors, gradients, f"norm_{layer}", "norm", workspace)
         self.attention = SelfAttention(layer, config, tensors, gradients, workspace)
-        self.atten_norm = LayerNorm(tensors, gradients, f"atten_norm_{layer}", "atten_norm", workspace)
+        self.atten_norm = NORM_CLASSES[config.norm](tensors, gradients, f"atten_norm_{layer}", "atten_norm", workspace)
         self.feedforward = FeedForward(layer, config, tensors, gradients, workspace, self.dropout_after_feedforward)
         self.middle = workspace.own("middle", rows, d)
         self.out = workspace.own("block_out", rows, d)

@@ -10,7 +10,7 @@ from femto.config import ModelConfig
 from femto.kernels import Integers
 from femto.model.buffers import Floats
 from femto.model.linear import Linear, Tensors
-from femto.model.norms import LayerNorm
+from femto.model.norms import NORM_CLASSES
 from femto.model.workspace import Workspace
 
 
@@ -55,7 +55,7 @@ class Head:
     """Final LayerNorm, the map to V logits, and cross entropy. The logits' memory becomes that of their gradient."""
 
     def __init__(self, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
-        self.norm = LayerNorm(tensors, gradients, "head_norm", "head_norm", workspace)
+        self.norm = NORM_CLASSES[config.norm](tensors, gradients, "head_norm", "head_norm", workspace)
         self.map = Linear(tensors, gradients, "head_map_weights", "head_map_bias")
         self.logits = workspace.shared("logits", workspace.rows, config.vocab_size)
         self.losses = workspace.shared("losses", workspace.rows)

@@ -71,11 +71,11 @@ def of_layer(config: "ModelConfig", layer: int) -> Iterator[Tensor]:
     d = config.embedding_degree
     qkv = "head_{layer}_HEAD_PART"  # HEAD and PART are those of each view
     declared = (
-        *_norm("norm_{layer}", d, "norms"),
+        *_norm("norm_{layer}", config, "norms"),
         Tensor("heads_{layer}_qkv", (d, 3 * d), "matrix", "attention", head_template=qkv),
         Tensor("proj_{layer}_weights", (d, d), "matrix", "attention", writes_to_stream=True),
         Tensor("proj_{layer}_bias", (d,), "bias", "attention", writes_to_stream=True),
-        *_norm("atten_norm_{layer}", d, "norms"),
+        *_norm("atten_norm_{layer}", config, "norms"),
         Tensor("feedforward1_{layer}_weights", (d, 4 * d), "matrix", "feedforward"),
         Tensor("feedforward1_{layer}_bias", (4 * d,), "bias", "feedforward"),
         Tensor("feedforward2_{layer}_weights", (4 * d, d), "matrix", "feedforward", writes_to_stream=True),
@@ -88,13 +88,15 @@ def of_layer(config: "ModelConfig", layer: int) -> Iterator[Tensor]:
 def after_layers(config: "ModelConfig") -> Iterator[Tensor]:
     """From the stream to logits."""
     d, v = config.embedding_degree, config.vocab_size
-    yield from _norm("head_norm", d, "head")
+    yield from _norm("head_norm", config, "head")
     yield Tensor("head_map_weights", (d, v), "head", "head", of_tokens=True)
     yield Tensor("head_map_bias", (v,), "bias", "head", of_tokens=True)
 
 
-def _norm(name: str, d: int, part: str) -> tuple[Tensor, Tensor]:
-    return Tensor(f"{name}_coeff", (d,), "gain", part), Tensor(f"{name}_bias", (d,), "bias", part)
+def _norm(name: str, config: "ModelConfig", part: str) -> Iterator[Tensor]:
+    """What config.norm needs."""
+    yield Tensor(f"{name}_coeff", (config.embedding_degree,), "gain", part)
+    yield Tensor(f"{name}_bias", (config.embedding_degree,), "bias", part)
 
 
 def declared(config: "ModelConfig") -> Iterator[Tensor]:

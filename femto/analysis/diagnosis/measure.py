@@ -32,7 +32,7 @@ from femto.model import Graph, ParameterLayout
 from femto.model.blocks import Block
 from femto.model.buffers import Floats
 from femto.model.linear import Pass
-from femto.model.norms import LayerNorm
+from femto.model.norms import Norm
 from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.training.trainer import micro_batch_size
@@ -80,7 +80,7 @@ class _Mean:
 class _Watched:
     """A LayerNorm of the graph: sizes of its input and output, and of their gradients."""
 
-    def __init__(self, layer_norm: LayerNorm) -> None:
+    def __init__(self, layer_norm: Norm) -> None:
         self.layer_norm = layer_norm
         self.x, self.out, self.dx, self.dout = _Mean(), _Mean(), _Mean(), _Mean()
         layer_norm.watch = self.add
