@@ -1,7 +1,7 @@
 """Runs the journal's experiments, records their verdicts in the package, and renews the pages that show them.
 
 python benches/experiments.py record 1 2 3 --preset modern --code PATH --prose PATH   # one after another, nothing else running
-python benches/experiments.py page                                                    # docs/experiments.md, journal.md, recipes.md
+python benches/experiments.py page                                              # docs/experiments.md, journal.md, recipes.md
 """
 
 import argparse

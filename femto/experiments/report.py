@@ -1,4 +1,4 @@
-"""The parts of docs/experiments.md, journal.md and recipes.md that are made from the recipes and the recorded results, never typed."""
+"""The parts of docs/experiments.md, journal.md and recipes.md that are made from recipes and recorded results, never typed."""
 
 import re
 from typing import Any
