@@ -6,10 +6,28 @@ in femto reads a tensor's name. Legend: V vocabulary, T context, d embedding deg
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from femto.config import ModelConfig
+
+class Shape(Protocol):
+    """What a tensor may depend on: these fields of a ModelConfig, which this file does not import, as it counts by this file."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def num_tokens(self) -> int: ...
+    @property
+    def embedding_degree(self) -> int: ...
+    @property
+    def num_layers(self) -> int: ...
+    @property
+    def num_heads(self) -> int: ...
+    @property
+    def head_size(self) -> int: ...
+    @property
+    def positional_encoding(self) -> str: ...
+    @property
+    def norm(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,7 @@ class View:
         return self.name if self.layer is None else self.template.format(layer=layer)
 
 
-def before_layers(config: "ModelConfig") -> Iterator[Tensor]:
+def before_layers(config: Shape) -> Iterator[Tensor]:
     """What makes the residual stream."""
     d, v = config.embedding_degree, config.vocab_size
     yield Tensor("token_embedding", (v, d), "embedding", "embedding", writes_to_stream=True, of_tokens=True)
@@ -66,7 +84,7 @@ def before_layers(config: "ModelConfig") -> Iterator[Tensor]:
         yield Tensor("position_embedding", (config.num_tokens, d), "embedding", "embedding", writes_to_stream=True)
 
 
-def of_layer(config: "ModelConfig", layer: int) -> Iterator[Tensor]:
+def of_layer(config: Shape, layer: int) -> Iterator[Tensor]:
     """One transformer layer, in the order of the forward pass."""
     d = config.embedding_degree
     qkv = "head_{layer}_HEAD_PART"  # HEAD and PART are those of each view
@@ -85,7 +103,7 @@ def of_layer(config: "ModelConfig", layer: int) -> Iterator[Tensor]:
         yield replace(tensor, layer=layer)
 
 
-def after_layers(config: "ModelConfig") -> Iterator[Tensor]:
+def after_layers(config: Shape) -> Iterator[Tensor]:
     """From the stream to logits."""
     d, v = config.embedding_degree, config.vocab_size
     yield from _norm("head_norm", config, "head")
@@ -93,13 +111,13 @@ def after_layers(config: "ModelConfig") -> Iterator[Tensor]:
     yield Tensor("head_map_bias", (v,), "bias", "head", of_tokens=True)
 
 
-def _norm(name: str, config: "ModelConfig", part: str) -> Iterator[Tensor]:
+def _norm(name: str, config: Shape, part: str) -> Iterator[Tensor]:
     """What config.norm needs."""
     yield Tensor(f"{name}_coeff", (config.embedding_degree,), "gain", part)
     yield Tensor(f"{name}_bias", (config.embedding_degree,), "bias", part)
 
 
-def declared(config: "ModelConfig") -> Iterator[Tensor]:
+def declared(config: Shape) -> Iterator[Tensor]:
     """All tensors, in the order in which they are stored and initialised."""
     yield from before_layers(config)
     for layer in range(config.num_layers):
@@ -107,7 +125,7 @@ def declared(config: "ModelConfig") -> Iterator[Tensor]:
     yield from after_layers(config)
 
 
-def views(tensor: Tensor, config: "ModelConfig") -> Iterator[View]:
+def views(tensor: Tensor, config: Shape) -> Iterator[View]:
     """A tensor by the names that users see: as stored, but each head's queries, keys and values (d, hs) apart."""
     if tensor.head_template is None:
         yield View(tensor, tensor.template)
@@ -120,7 +138,7 @@ def views(tensor: Tensor, config: "ModelConfig") -> Iterator[View]:
             yield View(tensor, name, slice(start, start + hs))
 
 
-def count_parameters(config: "ModelConfig") -> dict[str, int]:
+def count_parameters(config: Shape) -> dict[str, int]:
     """Numbers of parameters by part: `embedding`, `attention`, `feedforward` and `norms` of all layers, and `head`."""
     counts = dict.fromkeys(("embedding", "attention", "feedforward", "norms", "head"), 0)
     for tensor, times in _with_times(config):
@@ -128,16 +146,16 @@ def count_parameters(config: "ModelConfig") -> dict[str, int]:
     return counts
 
 
-def num_parameters(config: "ModelConfig") -> int:
+def num_parameters(config: Shape) -> int:
     return sum(times * tensor.size for tensor, times in _with_times(config))
 
 
-def count_views(config: "ModelConfig") -> int:
+def count_views(config: Shape) -> int:
     """How many tensors users see: queries, keys and values of each head apart."""
     return sum(times * (1 if tensor.head_template is None else 3 * config.num_heads) for tensor, times in _with_times(config))
 
 
-def flops_per_token(config: "ModelConfig") -> int:
+def flops_per_token(config: Shape) -> int:
     """What the mathematics of one training step needs a token: 6 for every weight of a matrix product, 6 L d T for attention.
 
     Attention is causal: half of its products. Nothing that is computed again counts, and an embedding's look-up is no product.
@@ -146,7 +164,7 @@ def flops_per_token(config: "ModelConfig") -> int:
     return 6 * weights + 6 * config.num_layers * config.embedding_degree * config.num_tokens
 
 
-def _with_times(config: "ModelConfig") -> Iterator[tuple[Tensor, int]]:
+def _with_times(config: Shape) -> Iterator[tuple[Tensor, int]]:
     """Every tensor outside the layers, and those of one layer, as all are alike; with how often it is there."""
     for tensor in (*before_layers(config), *after_layers(config)):
         yield tensor, 1
