@@ -4,21 +4,26 @@ from typing import Any
 
 import click
 
-from femto.commands import main
-from femto.commands.initialize import PRESETS
-from femto.commands.options import json_option, print_json, shape_options, threads_option
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import json_option, option, preset_option, print_json, shape_options, threads_option
 
 
-@main.command()
-@click.option("--vocab-size", default=257, show_default=True, help="Vocabulary (V).")
+@command("Train and use models", "measure how fast this machine trains and generates", after="evaluate")
+@option("--vocab-size", default=257, values="1 to 65,536", help="The number of tokens in the vocabulary (V).")
 @shape_options
-@click.option("--dropout", default=0.0, show_default=True, help="Probability.")
-@click.option("--batch-size", default=32, show_default=True, help="Windows a step (B).")
-@click.option("--micro-batch-size", type=int, help="Windows computed at a time. [default: by memory]")
-@click.option("--preset", default="modern", show_default=True, type=click.Choice(PRESETS), help="Architecture.")
-@click.option("--kernels", "show_kernels", is_flag=True, help="A table of every kernel inside those steps.")
-@click.option("--infer", is_flag=True, help="Time generation with the key/value cache instead of training.")
-@click.option("--steps", default=20, show_default=True, type=click.IntRange(1), help="Steps to time.")
+@option("--dropout", default=0.0, values="0 to 0.99", help="The probability that dropout sets a value to zero. 0 is no dropout.")
+@option("--batch-size", default=32, values="1 to 1,048,576", help="How many windows one step learns from (B).")
+@option(
+    "--micro-batch-size",
+    type=int,
+    values="0, or a divisor of the batch size",
+    default_text="as many as 560 MiB of activations hold",
+    help="How many windows are computed at a time. Fewer need less memory.",
+)
+@preset_option
+@option("--kernels", "show_kernels", is_flag=True, help="Show a table of every kernel in those steps.")
+@option("--infer", is_flag=True, help="Measure generation, one token at a time, instead of training.")
+@option("--steps", default=20, type=click.IntRange(1), help="How many steps to time.")
 @threads_option
 @json_option
 def bench(
@@ -33,10 +38,11 @@ def bench(
     as_json: bool,
     **shape: Any,
 ) -> None:
-    """Time whole training steps: forward, backward, clipping and AdamW, against the measured peak of the same threads.
+    """Measure how fast this machine trains a model of a given shape.
 
-    With --kernels, the time, speed and share of the step of every kernel at the shapes of the configuration. With --infer, tokens
-    a second of generation inside the context, --steps times over.
+    Whole training steps are timed: forward, backward, clipping and AdamW. The speed is compared with the highest that the same
+    threads reach in this run. --kernels shows time, speed and share of the step for every kernel. --infer times the generation of
+    text instead.
     """
     from femto import config
     from femto.profiling import benchmark

@@ -1,31 +1,32 @@
-"""`femto compare` and `femto history`: what models have in common."""
+"""`femto compare`: what two models have in common."""
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from femto.commands import main
-from femto.commands.inspect import entry_line
-from femto.commands.options import json_option, print_json
+from femto.commands.shared.command_line import command
+from femto.commands.shared.history_text import entry_line
+from femto.commands.shared.options import json_option, option, print_json
 
 if TYPE_CHECKING:
-    from femto.analysis.lineage import Event, Node, Relation
+    from femto.analysis.lineage import Event, Relation
 
 NAMED = 6  # tensors that only one model has
 
 
-@main.command()
+@command("Look into models", "tell how two models are related, and what differs", after="diagnose")
 @click.argument("first", type=click.Path())
 @click.argument("second", type=click.Path())
-@click.option("--limit", default=10, show_default=True, type=click.IntRange(0), help="Tensors, and tokens, to show.")
-@click.option("--reverse", is_flag=True, help="Those that changed least.")
+@option("--limit", default=10, type=click.IntRange(0), help="How many tensors, and how many tokens, to show.")
+@option("--reverse", is_flag=True, help="Show those that differ least.")
 @json_option
 def compare(first: str, second: str, limit: int, reverse: bool, as_json: bool) -> None:
-    """Tell how two models are related, and what in them differs most.
+    """Tell how the models FIRST and SECOND are related, and what in them differs most.
 
-    Cosines of tensors, then of the embedding of each token, head by head, from the most to the least changed.
+    After the relation come cosines: of tensors, then of the embedding of each token, head by head. 1 means the same direction.
+    What differs most comes first.
     """
     from femto import checkpoint
     from femto.analysis.compare import compare as compare_models
@@ -112,45 +113,3 @@ def steps(events: "Sequence[Event]") -> int:
 def changes(events: "Sequence[Event]") -> list[str]:
     """What was done beside training."""
     return [entry_line(event) for event in events if event.entry["kind"] != "session"]
-
-
-@main.command()
-@click.argument("models", nargs=-1, required=True, type=click.Path())
-@json_option
-def history(models: tuple[str, ...], as_json: bool) -> None:
-    """Draw the tree of models from their histories alone."""
-    from femto import checkpoint
-    from femto.analysis.lineage import tree
-
-    found = tree({path: checkpoint.load(path, optimizer=False).history for path in models})
-    if as_json:
-        print_json([document(node) for node in found])
-        return
-    for node in found:
-        for line in drawn(node):
-            click.echo(line)
-
-
-def document(node: "Node") -> dict[str, Any]:
-    events = [
-        {
-            "entry": dict(event.entry),
-            "first_step": event.first_step,
-            "steps": event.steps,
-            "last_loss": float(event.losses[-1]) if len(event.losses) else None,
-        }
-        for event in node.events
-    ]
-    return {"events": events, "models": node.models, "children": [document(child) for child in node.children]}
-
-
-def drawn(node: "Node") -> list[str]:
-    """Lines of text: what follows without a branch stands below, branches are indented."""
-    lines = [f"{event.entry['time']}  {entry_line(event)}" for event in node.events]
-    lines += [f"= {model}" for model in node.models]
-    for place, child in enumerate(node.children):
-        last = place == len(node.children) - 1
-        head, *rest = drawn(child)
-        lines.append(("└── " if last else "├── ") + head)
-        lines += [("    " if last else "│   ") + line for line in rest]
-    return lines

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from femto.commands import main
-from femto.commands.options import json_option, print_json, threads_option
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import json_option, option, print_json, threads_option
 
 # Measured for "all ten actions above 95 % in about a minute on two cores"; see docs/measurements.md of the source.
 SHAPE: dict[str, Any] = {"num_tokens": 80, "embedding_degree": 64, "num_layers": 4, "num_heads": 4}
@@ -18,20 +18,20 @@ TRAINING: dict[str, Any] = {
 STEPS = 3200
 
 
-@main.command()
-@click.option("--model", "-m", default="demo.dat", show_default=True, type=click.Path(), help="File of the model.")
-@click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(1), help="Steps to train.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of data, start and batches.")
+@command("Train and use models", "see a model learn, on data of its own, in a minute or two")
+@option("--model", "-m", default="demo.dat", type=click.Path(), help="The file of the model. Only an earlier demo is replaced.")
+@option("--steps", default=STEPS, type=click.IntRange(1), help="How many steps to train.")
+@option("--seed", default=0, type=click.IntRange(0), help="The seed of the data, of the random parameters and of the training.")
 @threads_option
 @json_option
 def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
-    """Generate a data set, train a model on it, and see what it has learnt, in about a minute.
+    """Generate a data set, train a model on it, and see what it has learnt, in a minute or two.
 
     The data set is `simple_dummy2` of the journal that femto comes from: every line has letters, a digit that says what to do
     with them, and the result. The journal's models learnt two of the ten actions in hours.
     """
     from femto import checkpoint, config, data, generation, tokenizers
-    from femto.commands.progress import Progress, StopRequest
+    from femto.commands.shared.progress import Progress, StopRequest
     from femto.dummy_data import simple_dummy2
     from femto.errors import CheckpointError
     from femto.training.session import Session

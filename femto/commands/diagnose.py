@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from femto.commands import main
-from femto.commands.options import dataset_option, json_option, print_json, threads_option
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import dataset_option, json_option, option, print_json, threads_option
 
 if TYPE_CHECKING:
     from femto.analysis.diagnosis import Finding
@@ -30,20 +30,23 @@ COLUMNS = (
 )
 
 
-@main.command()
+@command("Look into models", "say why a model is stuck", after="loss")
 @click.argument("path", metavar="[MODEL]", required=False, type=click.Path())
-@click.option("--model", "-m", type=click.Path(), help="File of the model, as MODEL. [default: model.dat]")
+@option("--model", "-m", type=click.Path(), default_text="model.dat", help="The file of the model, another way to give MODEL.")
 @dataset_option
-@click.option(
-    "--batch-size", type=click.IntRange(1, 1_048_576), help="Windows in each of the four batches. [default: as in training]"
+@option(
+    "--batch-size",
+    type=click.IntRange(1, 1_048_576),
+    default_text="as in training",
+    help="How many windows of the text each of the four measured batches has.",
 )
 @threads_option
 @json_option
 def diagnose(path: str | None, model: str | None, dataset: str, batch_size: int | None, as_json: bool) -> None:
-    """Look into MODEL at work, and say why it is stuck.
+    """Measure the model MODEL at work, and say why it is stuck and what to do.
 
-    Measures four batches, forward and backward, without changing the model: sizes of signal and gradient, attention, updates and
-    loss; then says what is wrong and what to do. docs/diagnose.md of the source explains each figure and finding.
+    Four batches are computed forward and backward. The model does not change. Shown are the sizes of signals, gradients and
+    updates, the attention and the loss, then the findings. docs/diagnose.md of the source explains each of them.
     """
     from femto import checkpoint, data
     from femto.analysis.diagnosis import diagnose as measure

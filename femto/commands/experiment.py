@@ -1,17 +1,15 @@
 """`femto experiment`: the 43 experiments of the journal, and recipes of one's own."""
 
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from femto.commands import main
-from femto.commands.initialize import PRESETS
-from femto.commands.options import json_option, print_json, threads_option
+from femto.commands.shared.command_line import group
+from femto.commands.shared.options import PRESETS, json_option, option, print_json, quiet_option, threads_option
+from femto.commands.shared.run_progress import show_progress
 
 if TYPE_CHECKING:
-    from femto.commands.progress import StopRequest
     from femto.experiments.engine import Run
     from femto.experiments.recipe import Recipe
 
@@ -20,18 +18,19 @@ NOT_MET = 3  # exit status of a run that ended without meeting its criterion
 STOPPED = 4  # and of one that was stopped before
 
 
-@main.group()
+@group("Experiments", "run the 43 experiments of the journal, or a recipe of your own")
 def experiment() -> None:
-    """The 43 experiments of the journal that femto comes from, each with one command.
+    """Run the 43 experiments of the journal that femto comes from, each with one command.
 
-    `list` shows them, `show N` tells one of them, `run N` runs it; `run FILE.toml` runs a recipe of your own.
+    `list` shows them all, `show N` tells what is known of experiment N, and `run N` runs it. `run FILE.toml` runs a recipe of
+    your own, whose checks may ask for what `measures` shows.
     """
 
 
 @experiment.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Number, title, the journal's verdict and ours."""
+    """List the experiments: number, the verdicts of the journal and of femto, time, title."""
     from femto.experiments import reading, results
     from femto.system.text import duration
 
@@ -60,7 +59,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name", metavar="NUMBER|FILE.toml")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Settings, the journal's result and ours, and what its author asked, with our answer."""
+    """Show what is known of an experiment: settings, results, and the questions of the journal with our answers."""
     from femto.config import to_json
     from femto.experiments import reading, results
     from femto.experiments.engine import describe
@@ -87,7 +86,7 @@ def show(name: str, as_json: bool) -> None:
         return
     click.echo(f"{found.name}  {found.title}")
     if "verdict" in found.log:
-        click.echo(f"\nThe log: {found.log['verdict']}. {found.log.get('goal', '')}")
+        click.echo(f"\nThe journal: {found.log['verdict']}. {found.log.get('goal', '')}")
         click.echo(f"  {_log_line(found)}")
         for observation in found.log.get("observations", ()):
             click.echo(f"  - {observation}")
@@ -118,7 +117,7 @@ def show(name: str, as_json: bool) -> None:
 @experiment.command()
 @json_option
 def measures(as_json: bool) -> None:
-    """What the checks of a recipe can ask for."""
+    """Show what the checks of a recipe can ask for."""
     from femto.experiments.measures import MEASURES
 
     if as_json:
@@ -129,16 +128,49 @@ def measures(as_json: bool) -> None:
         click.echo(f"    {' '.join((measure.function.__doc__ or '').split())}")
 
 
-@experiment.command()
+@experiment.command(
+    statuses={
+        0: "The experiment meets its criterion.",
+        NOT_MET: "It does not meet it.",
+        STOPPED: "Ctrl-C or SIGTERM has stopped it. What was done is saved, and the same command goes on.",
+    }
+)
 @click.argument("name", metavar="NUMBER|FILE.toml")
-@click.option("--preset", type=click.Choice(PRESETS), help="[default: modern, if the recipe has it]")
-@click.option("--data", "path", type=click.Path(), help="Text, where none is generated. [default: what Python brings along]")
-@click.option("--budget", type=click.FloatRange(0, min_open=True), help="Minutes of training. [default: all steps]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**40), help="Of data, starts and batches.")
-@click.option("--folder", type=click.Path(), help="Of checkpoints, metrics and verdict. [default: experiments/NAME-PRESET]")
-@click.option("--force", is_flag=True, help="Begin anew, whatever the folder holds of an earlier run.")
-@click.option("--in-turn", is_flag=True, help="Train several models one after another, not side by side on one thread each.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    default_text="modern, if the recipe has it",
+    help="The variant: with the settings of femto, or with those of the original program.",
+)
+@option(
+    "--dataset",
+    old="--data",
+    type=click.Path(),
+    default_text="a text that Python brings along",
+    help="The text, a file or a folder, for an experiment that does not generate its own.",
+)
+@option(
+    "--max-minutes",
+    old="--budget",
+    type=click.FloatRange(0, min_open=True),
+    default_text="no limit",
+    help="How many minutes to train at most. Then every stage ends early.",
+)
+@option(
+    "--seed",
+    default=0,
+    type=click.IntRange(0, 2**40),
+    help="The seed of the data, of the random parameters and of the training.",
+)
+@option(
+    "--folder",
+    type=click.Path(),
+    default_text="experiments/NAME-PRESET",
+    help="The folder for models, metrics and the verdict.",
+)
+@option("--force", is_flag=True, help="Begin again, and replace what the folder holds of an earlier run.")
+@option("--in-turn", is_flag=True, help="Train several models one after another, instead of side by side on one thread each.")
+@quiet_option
 @threads_option
 @json_option
 @click.pass_context
@@ -146,8 +178,8 @@ def run(
     ctx: click.Context,
     name: str,
     preset: str | None,
-    path: str | None,
-    budget: float | None,
+    dataset: str | None,
+    max_minutes: float | None,
     seed: int,
     folder: str | None,
     force: bool,
@@ -157,10 +189,9 @@ def run(
 ) -> None:
     """Run an experiment, from where it stopped, and say whether it meets its criterion.
 
-    Exit status 0: it does; 3: it does not; 4: it was stopped, by Ctrl-C or SIGTERM, which save: the same command then goes on. An
-    experiment that starts from models of another one runs that one first, if it has not been run.
+    An experiment that starts from models of another one runs that one first, if it has not been run.
     """
-    from femto.commands.progress import StopRequest
+    from femto.commands.shared.progress import StopRequest
     from femto.experiments import reading, sources, verdict
     from femto.experiments.engine import Run
     from femto.experiments.state import folder_of, is_done
@@ -173,12 +204,12 @@ def run(
         for each in reading.with_parents(recipe, preset):
             last = each is recipe
             where = place if last else folder_of(each.name, preset, place.parent)
-            if not last and is_done(each, preset, where, cut=budget is not None):
+            if not last and is_done(each, preset, where, cut=max_minutes is not None):
                 continue
             if not last and not quiet:
                 click.echo(f"first experiment {each.name}, whose models it starts from, in {where}", err=True)
-            source = sources.load(each.data, path if each.data == recipe.data else None, seed)
-            made = Run(each, preset, where, source, seed, budget, side_by_side=not in_turn, anew=force and last)
+            source = sources.load(each.data, dataset if each.data == recipe.data else None, seed)
+            made = Run(each, preset, where, source, seed, max_minutes, side_by_side=not in_turn, anew=force and last)
             with made.locked():
                 show_progress(made, stop, quiet)
             if not made.finished:
@@ -195,31 +226,6 @@ def run(
         _print(recipe, found.to_json(), made)
     if not found.passed:
         ctx.exit(NOT_MET)
-
-
-def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
-    """Run all stages and show them."""
-    from femto.commands.progress import Progress
-    from femto.experiments.engine import StageStarted, VocabularyStarted
-
-    say = Progress(1, quiet).say
-    source = made.source
-    log_data = made.recipe.log.get("dataset")
-    other = f", not the journal's {log_data}" if log_data and made.recipe.data != log_data and source.is_substitute else ""
-    say(f"data: {source.name}, {source.num_bytes:,} bytes{other}")
-    with closing(made.run(stop)) as events, ExitStack() as shown:
-        progress = Progress(1, quiet)
-        for event in events:
-            if isinstance(event, VocabularyStarted):
-                say(f"learning a vocabulary of {event.vocab_size:,} tokens from the text …")
-            elif isinstance(event, StageStarted):
-                shown.close()
-                say(f"stage {event.number} of {event.count}: {event.text}")
-                progress = Progress(event.steps, quiet)
-                if event.steps:
-                    shown.enter_context(progress.showing())
-            else:
-                progress.show(event.event, event.model)
 
 
 def _print(recipe: "Recipe", result: dict[str, Any], made: "Run") -> None:

@@ -2,20 +2,20 @@
 
 import click
 
-from femto.commands import main
-from femto.commands.options import json_option, print_json
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import force_option, json_option, print_json
 
 
-@main.command("import")
+@command("Grow and convert models", "convert a model of the original program", name="import", after="reset-optimizer")
 @click.argument("old", type=click.Path())
 @click.argument("new", type=click.Path())
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@force_option
 @json_option
 def import_model(old: str, new: str, force: bool, as_json: bool) -> None:
-    """Read OLD, a .dat of the original program, and write it as the femto model NEW.
+    """Read OLD, a model file (.dat) of the original program, and write it as the femto model NEW.
 
-    Tokenizer, parameters, optimiser state and history are kept, so that training goes on where it stopped, with the settings of
-    the preset reference.
+    Tokenizer, parameters, optimiser state and history are kept. So training goes on where it stopped, with the settings of the
+    preset reference.
     """
     from femto import checkpoint, config
     from femto.checkpoint.original_program import load_original_model

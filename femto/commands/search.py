@@ -5,30 +5,74 @@ from typing import Any
 
 import click
 
-from femto.commands import main
-from femto.commands.initialize import PRESETS, TOKENIZERS
-from femto.commands.options import dataset_option, json_option, print_json, threads_option
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import (
+    dataset_option,
+    json_option,
+    option,
+    preset_option,
+    print_json,
+    quiet_option,
+    threads_option,
+    tokenizer_option,
+)
+from femto.commands.shared.run_progress import show_progress
 
 SIZES = ("tiny", "small", "medium", "big")
 
 
-@main.command()
-@click.option("--size", default="small", show_default=True, type=click.Choice(SIZES), help="Of the models and of the population.")
+@command("Experiments", "train a population of models that grow, and keep the best", after="experiment")
+@option(
+    "--size",
+    default="small",
+    type=click.Choice(SIZES),
+    help="How large the models are, how many start, and how long they train before the last stage.",
+)
 @dataset_option
-@click.option("--folder", default="search", show_default=True, type=click.Path(), help="Of checkpoints and metrics.")
-@click.option("--preset", default="modern", show_default=True, type=click.Choice(PRESETS), help="Default choices.")
-@click.option("--tokenizer", default="ascii", show_default=True, type=click.Choice(TOKENIZERS), help="Kind.")
-@click.option("--vocab-size", type=click.IntRange(2), help="Tokens that bpe learns. [default: 768]")
-@click.option("--num-tokens", default=80, show_default=True, type=click.IntRange(1), help="Context in tokens (T).")
-@click.option("--steps", default=100_000, show_default=True, type=click.IntRange(1), help="Of the best model, at the end.")
-@click.option("--batch-size", type=int, help="Windows a step. [default: modern: 16, reference: 32]")
-@click.option("--dropout", type=float, help="Probability. [default: 0]")
-@click.option("--learning-rate", type=float, help="Peak. [default: of the preset]")
-@click.option("--decay-steps", type=int, help="Steps from the peak to the minimum. [default: modern: all that there will be]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**40), help="Of starts and batches.")
-@click.option("--force", is_flag=True, help="Begin anew, whatever the folder holds of an earlier search.")
-@click.option("--in-turn", is_flag=True, help="Train one model at a time on all threads, not several on one thread each.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@option("--folder", default="search", type=click.Path(), help="The folder for models and metrics.")
+@preset_option
+@tokenizer_option
+@option("--vocab-size", type=click.IntRange(2), default_text="768", help="How many tokens the tokenizer bpe learns.")
+@option(
+    "--num-tokens",
+    default=80,
+    type=click.IntRange(1),
+    values="1 to 65,536",
+    help="The context: how many tokens a model looks at (T).",
+)
+@option("--steps", default=100_000, type=click.IntRange(1), help="How many steps the best model trains in the last stage.")
+@option(
+    "--batch-size",
+    type=int,
+    values="1 to 1,048,576",
+    default_text="16 with the preset modern, 32 with reference",
+    help="How many windows of the text one step learns from (B).",
+)
+@option(
+    "--dropout",
+    type=float,
+    values="0 to 0.99",
+    default_text="0",
+    help="The probability that dropout sets a value to zero. 0 is no dropout.",
+)
+@option(
+    "--learning-rate",
+    type=float,
+    values="0 to 1000",
+    default_text="that of the preset",
+    help="The highest learning rate, reached after the warm-up.",
+)
+@option(
+    "--decay-steps",
+    type=int,
+    values="0 to 4,294,967,296",
+    default_text="with the preset modern all steps of a model, with reference 50,000",
+    help="For how many steps the learning rate falls from its highest to its minimum. 0 is no decay.",
+)
+@option("--seed", default=0, type=click.IntRange(0, 2**40), help="The seed of the random parameters and of the training.")
+@option("--force", is_flag=True, help="Begin again, and replace what the folder holds of an earlier search.")
+@option("--in-turn", is_flag=True, help="Train the models one after another on all threads, instead of side by side on one each.")
+@quiet_option
 @threads_option
 @json_option
 def search(
@@ -47,15 +91,14 @@ def search(
     as_json: bool,
     **training: Any,
 ) -> None:
-    """Train a population of models on a text, grow those that learn best, and train the best one on.
+    """Train a population of models on a text, let the best ones grow, and train the best of all further.
 
-    What the journal's train.py does: some models start; each is deepened by a layer; the best get another one; the best of those
-    is trained for --steps more. Ctrl-C or SIGTERM saves, and the same command goes on. The models of every turn stay in the
-    folder.
+    The original program's train.py did this. Several models start. Each gets one layer more, and the best of those another one.
+    The best model is then trained for --steps more. The models of every stage stay in the folder. Ctrl-C or SIGTERM saves, and
+    the same command goes on.
     """
     from femto import checkpoint, data
-    from femto.commands.experiment import show_progress
-    from femto.commands.progress import StopRequest
+    from femto.commands.shared.progress import StopRequest
     from femto.experiments.engine import Run
     from femto.experiments.search import SIZES, recipe
     from femto.experiments.sources import Source

@@ -1,65 +1,113 @@
 """`femto train`: trains a model, from where it stopped."""
 
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
 
 import click
 
-from femto.commands import main
-from femto.commands.options import (
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import (
+    Decorated,
     dataset_option,
     json_option,
     model_option,
+    option,
     print_json,
+    quiet_option,
     threads_option,
     unknown_warning,
 )
 
-STORED = "  [default: as stored in the model]"
+STORED = "as stored in the model"
 
 
-@main.command()
+def setting(name: str, type_: Any, values: str, help: str, default_text: str = STORED) -> Callable[[Decorated], Decorated]:
+    """The option of a field of TrainConfig, which judges its value."""
+    return option(name, type=type_, values=values, default_text=default_text, help=help)
+
+
+@command("Train and use models", "train a model on a text, from where it stopped", after="init")
 @model_option
 @dataset_option
-@click.option("--steps", default=100_000, show_default=True, type=click.IntRange(0), help="More steps to train.")
-@click.option("--batch-size", type=int, help="Windows a step." + STORED)
-@click.option(
+@option("--steps", default=100_000, type=click.IntRange(0), help="How many more steps to train.")
+@setting("--batch-size", int, "1 to 1,048,576", "How many windows of the text one step learns from (B).")
+@setting(
     "--micro-batch-size",
-    type=int,
-    help="Windows computed at a time, a divisor of the batch size; 0: as many as 560 MiB of activations hold." + STORED,
+    int,
+    "0, or a divisor of the batch size",
+    "How many windows are computed at a time. Fewer need less memory. 0 takes as many as 560 MiB of activations hold.",
 )
-@click.option("--dropout", type=float, help="Probability." + STORED)
-@click.option("--learning-rate", type=float, help="Peak, after the warm-up." + STORED)
-@click.option("--min-learning-rate", type=float, help="At the end of the decay and after it." + STORED)
-@click.option("--warmup-steps", type=int, help="Steps from 0 to the peak." + STORED)
-@click.option(
+@setting("--dropout", float, "0 to 0.99", "The probability that dropout sets a value to zero. 0 is no dropout.")
+@setting("--learning-rate", float, "0 to 1000", "The highest learning rate, reached after the warm-up.")
+@setting("--min-learning-rate", float, "0 to 1000", "The learning rate at the end of the decay and after it.")
+@setting("--warmup-steps", int, "0 to 4,294,967,296", "For how many steps the learning rate rises from 0 to its highest.")
+@setting(
     "--decay-steps",
-    type=int,
-    help="Steps from the peak to the minimum; 0: no decay." + STORED[:-1] + "; modern: until the last of --steps]",
+    int,
+    "0 to 4,294,967,296",
+    "For how many steps the learning rate falls from its highest to its minimum. 0 is no decay.",
+    STORED + "; with the preset modern, until the last of --steps",
 )
-@click.option("--decay", type=click.Choice(["linear", "cosine"]), help="Form of the decay." + STORED)
-@click.option("--weight-decay", type=float, help="AdamW's, decoupled." + STORED)
-@click.option("--beta1", type=float, help="AdamW's." + STORED)
-@click.option("--beta2", type=float, help="AdamW's." + STORED)
-@click.option("--epsilon", type=float, help="AdamW's." + STORED)
-@click.option("--clip-norm", type=float, help="Largest norm of the gradient; 0: no clipping." + STORED)
-@click.option("--validation-split", type=float, help="Last share of the data set to hold out." + STORED)
-@click.option("--validate-every", default=250, show_default=True, type=click.IntRange(1), help="Steps.")
-@click.option("--save-every", type=click.IntRange(1), help="Steps between saves. [default: by time, about 15 s]")
-@click.option("--sample-every", type=click.IntRange(1), help="Steps between samples of what the model writes.")
-@click.option("--sample-prompt", default="\n", help="What those samples start from. [default: a newline]")
-@click.option("--sample-count", default=100, show_default=True, type=click.IntRange(1), help="Tokens of a sample.")
-@click.option("--metrics", type=click.Path(), help="File to append JSON lines to: every step, spike, validation and save.")
-@click.option("--seed", type=click.IntRange(0), help="Of batches and dropout." + STORED)
-@click.option("--reset-optimizer", is_flag=True, help="Drop the optimiser's state, and start its schedule, anew.")
-@click.option(
+@setting(
+    "--decay",
+    click.Choice(["linear", "cosine"]),
+    "",
+    "How the learning rate falls: along a line, or along half a cosine wave.",
+)
+@setting(
+    "--weight-decay",
+    float,
+    "0 to 1000",
+    "How strongly AdamW pulls parameters towards zero. Each step shrinks them by the learning rate times this.",
+)
+@setting("--beta1", float, "0 to 0.999999", "How much of its mean of gradients AdamW keeps at each step.")
+@setting("--beta2", float, "0 to 0.999999999", "How much of its mean of squared gradients AdamW keeps at each step.")
+@setting("--epsilon", float, "1e-30 to 1", "What AdamW adds to the root of the mean square, so that it never divides by zero.")
+@setting(
+    "--clip-norm", float, "0 to 1e30", "The largest norm of the gradient. Larger ones are scaled down to it. 0 is no clipping."
+)
+@setting("--validation-split", float, "0 to 0.9", "The last part of the text, as a share of its tokens, that is not trained on.")
+@option(
+    "--validate-every",
+    default=250,
+    type=click.IntRange(1),
+    help="After how many steps to measure the loss on the part that is not trained on.",
+)
+@option(
+    "--save-every",
+    type=click.IntRange(1),
+    default_text="about every 15 seconds",
+    help="After how many steps to save the model.",
+)
+@option(
+    "--sample-every",
+    type=click.IntRange(1),
+    default_text="never",
+    help="After how many steps to show a sample of what the model writes.",
+)
+@option("--sample-prompt", default="\n", default_text="a newline", help="The text that a sample continues.")
+@option("--sample-tokens", old="--sample-count", default=100, type=click.IntRange(1), help="How many tokens a sample has.")
+@option(
+    "--metrics",
+    type=click.Path(),
+    default_text="no file",
+    help="A file that gets one line of JSON for every step, jump of the loss, validation and save. Lines are appended.",
+)
+@option(
+    "--seed",
+    type=click.IntRange(0),
+    default_text=STORED,
+    help="The seed of the choice of windows and of dropout.",
+)
+@option("--reset-optimizer", is_flag=True, help="Drop the state of the optimiser. The learning rate warms up again.")
+@option(
     "--on-non-finite",
     default="stop",
-    show_default=True,
     type=click.Choice(["stop", "skip"]),
-    help="What to do with a step whose loss or gradient is not finite: stop there, or go on without it.",
+    help="What to do when a loss or a gradient is not a finite number: stop before that step, or leave the step out.",
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @threads_option
 @json_option
 def train(
@@ -70,7 +118,7 @@ def train(
     save_every: int | None,
     sample_every: int | None,
     sample_prompt: str,
-    sample_count: int,
+    sample_tokens: int,
     metrics: str | None,
     reset_optimizer: bool,
     on_non_finite: str,
@@ -80,13 +128,14 @@ def train(
 ) -> None:
     """Train a model on a text, from where it stopped, for --steps more steps.
 
-    Settings that are not given are those that the model was last trained with; at first those of its preset. Ctrl-C or SIGTERM
-    finishes the step, saves and exits with status 0.
+    Settings that are not given are those that the model was last trained with; at first those of its preset. The model is saved
+    now and then, and at the end. Ctrl-C, SIGTERM or SIGHUP finishes the step, saves, says how many steps are left, and exits with
+    status 0.
     """
     import numpy as np
 
     from femto import checkpoint, config, data, generation, growth
-    from femto.commands.progress import Progress, StopRequest
+    from femto.commands.shared.progress import Progress, StopRequest
     from femto.errors import DataError
     from femto.optimizers.schedule import learning_rate
     from femto.training import Step
@@ -133,7 +182,7 @@ def train(
             if isinstance(event, Step) and sample_every and event.step % sample_every == 0:
                 sampling = generation.Sampling(seed=event.step)
                 sample = sample_prompt.lstrip("\n")
-                for piece in generation.generate(loaded, sample_prompt, sample_count, sampling):
+                for piece in generation.generate(loaded, sample_prompt, sample_tokens, sampling):
                     sample += piece.text
                     if stop():
                         break

@@ -84,7 +84,7 @@ class Run:
         if not self.texts.training.documents:
             raise RecipeError(f"{source.name}: nothing is left to train on; is it UTF-8?")
         if budget_minutes is not None and not 0.0 < budget_minutes < math.inf:
-            raise RecipeError(f"--budget must be a positive number of minutes, got {budget_minutes}")
+            raise RecipeError(f"budget_minutes must be a positive number, got {budget_minutes}")
         self.state = self._fresh() if anew else self._state()
 
     def _fresh(self) -> State:

@@ -63,7 +63,7 @@ def load(kind: str, path: str | os.PathLike[str] | None = None, seed: int = 0) -
     """
     if kind in GENERATORS:
         if path is not None:
-            raise DataError(f"--data: this experiment generates its own text, {kind}")
+            raise DataError(f"--dataset: this experiment generates its own text, {kind}")
         return Source(kind, (generator(kind).generate(seed).encode(),))
     if kind not in TEXTS:
         raise RecipeError(f"data must be one of {', '.join(GENERATORS + TEXTS)}, got {kind!r}")
@@ -86,7 +86,7 @@ def python_sources() -> Source:
     folder = sysconfig.get_path("stdlib")
     paths = sorted(Path(folder).glob("*.py")) if folder else []
     if not paths:
-        raise DataError("this Python has no sources of its standard library; give a text with --data")
+        raise DataError("this Python has no sources of its standard library; give a text with --dataset")
     documents = tuple(filter(None, (path.read_bytes() for path in paths)))
     return Source(f"{_python()}'s standard library, {len(paths)} modules", documents, is_substitute=True)
 
@@ -96,7 +96,7 @@ def python_topics() -> Source:
     try:
         topics = importlib.import_module("pydoc_data.topics").topics
     except ImportError as error:
-        raise DataError("this Python has no help topics; give a text with --data") from error
+        raise DataError("this Python has no help topics; give a text with --dataset") from error
     return Source(f"{_python()}'s help topics", tuple(topics[name].encode() for name in sorted(topics)), is_substitute=True)
 
 

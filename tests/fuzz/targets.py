@@ -17,7 +17,7 @@ from femto import checkpoint, data, generation, tokenizers
 from femto.analysis import lineage
 from femto.checkpoint import Checkpoint
 from femto.checkpoint.original_program import load_original_model
-from femto.commands.inspect import entry_line
+from femto.commands.shared.history_text import entry_line
 from femto.errors import FemtoError
 from femto.experiments import reading
 from femto.experiments.recipe import Recipe

@@ -1,16 +1,16 @@
-"""`femto chunks` and `femto cluster-tokens`: what a model knows of a text, and of its tokens."""
+"""`femto chunks`: the passages of a text that a model knows best and worst."""
 
-import json
 import sys
 import time
 
 import click
 
-from femto.commands import main
-from femto.commands.options import (
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import (
     dataset_option,
     json_option,
     model_option,
+    option,
     print_json,
     threads_option,
     unknown_warning,
@@ -19,26 +19,37 @@ from femto.commands.options import (
 SAVE_SECONDS = 15.0
 
 
-@main.command()
+@command("Look into models", "show the passages that a model knows best and worst", after="history")
 @model_option
 @dataset_option
-@click.option("--chunk-size", type=click.IntRange(2), help="Tokens of a chunk. [default: the context, and one more]")
-@click.option("--count", default=5, show_default=True, type=click.IntRange(0), help="Chunks to show, best and worst.")
-@click.option("--output", default="chunks.json", show_default=True, type=click.Path(), help="File of all losses.")
+@option(
+    "--chunk-size",
+    type=click.IntRange(2),
+    default_text="one more than the context of the model",
+    help="How many tokens a chunk has.",
+)
+@option(
+    "--num-chunks",
+    old="--count",
+    default=5,
+    type=click.IntRange(0),
+    help="How many chunks to show: so many of the best, and as many of the worst.",
+)
+@option("--output", default="chunks.json", type=click.Path(), help="The file for the losses of all chunks.")
 @threads_option
 @json_option
-def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output: str, as_json: bool) -> None:
+def chunks(model: str, dataset: str, chunk_size: int | None, num_chunks: int, output: str, as_json: bool) -> None:
     """Show the passages of a text that the model knows best and worst.
 
-    The losses of all chunks go to --output, every 15 seconds and at the end; what stands there of the same model, text and chunk
-    size is not computed again, so that a run that was stopped (Ctrl-C, SIGTERM, SIGHUP: it saves) goes on. Losses of anything
-    else are replaced.
+    The text is cut into chunks, and the loss of each is measured. All losses go to --output, every 15 seconds and at the end. A
+    run that was stopped (Ctrl-C, SIGTERM and SIGHUP save) goes on from there, if model, text and chunk size are the same. Losses
+    of anything else are replaced.
     """
     import numpy as np
 
     from femto import checkpoint, data
     from femto.analysis.chunks import LossFile, chunk_losses
-    from femto.commands.progress import StopRequest
+    from femto.commands.shared.progress import StopRequest
 
     loaded = checkpoint.load(model, optimizer=False)
     read = data.load_dataset(dataset, loaded.tokenizer)
@@ -66,7 +77,7 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
         click.echo(f"{output}: stopped by {stop.name} after {len(losses)} of {total} chunks; the same command goes on", err=True)
         return
     order = np.argsort(losses, kind="stable").tolist()
-    shown = {"best": order[:count], "worst": order[::-1][:count]}
+    shown = {"best": order[:num_chunks], "worst": order[::-1][:num_chunks]}
     passages = {
         which: [
             {
@@ -88,33 +99,3 @@ def chunks(model: str, dataset: str, chunk_size: int | None, count: int, output:
         for passage in chosen:
             click.echo(f"---- {which}: chunk {passage['chunk']}, loss {passage['loss']:.4f} ----")
             click.echo(passage["text"])
-
-
-@main.command()
-@model_option
-@click.option("--limit", default=10, show_default=True, type=click.IntRange(1), help="Pairs of each head.")
-@json_option
-def cluster_tokens(model: str, limit: int, as_json: bool) -> None:
-    """Print the pairs of tokens whose embeddings are most alike, head by head, with their cosines."""
-    from femto import checkpoint
-    from femto.analysis.embeddings import closest_tokens
-
-    loaded = checkpoint.load(model, optimizer=False)
-    names = loaded.tokenizer.readable_tokens()
-    heads = [closest_tokens(loaded.model, head, limit) for head in range(loaded.model.config.num_heads)]
-    if as_json:
-        document = [
-            [
-                {"first_id": pair.first, "second_id": pair.second, "tokens": [names[pair.first], names[pair.second]]}
-                | {"cosine": pair.cosine}
-                for pair in pairs
-            ]
-            for pairs in heads
-        ]
-        print_json({"model": model, "heads": document})
-        return
-    for head, pairs in enumerate(heads):
-        click.echo(f"---- Head {head} ----")
-        for pair in pairs:
-            first, second = (json.dumps(names[index], ensure_ascii=False) for index in (pair.first, pair.second))
-            click.echo(f"{first} <-> {second}: {pair.cosine}")

@@ -1,0 +1,28 @@
+"""`femto count-tokens`: how often each token is used."""
+
+import json
+
+import click
+
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import dataset_option, model_or_tokenizer_option, unknown_warning
+
+
+@command("Vocabularies", "count how often each token is used in a text", after="train-bpe")
+@model_or_tokenizer_option("tokenizer.json")
+@dataset_option
+def count_tokens(model: str, dataset: str) -> None:
+    """Count how often each token is used when a text is encoded. Prints a JSON list, the most frequent token first."""
+    import numpy as np
+
+    from femto import checkpoint, data
+
+    tokenizer = checkpoint.load_tokenizer(model)
+    read = data.load_dataset(dataset, tokenizer)
+    counts = np.bincount(read.ids, minlength=tokenizer.vocab_size)
+    order = np.argsort(-counts, kind="stable").tolist()
+    names = tokenizer.readable_tokens()
+    unknown_warning(read.num_unknown, len(read.ids), dataset)
+    entries = [{"rank": rank, "id": i, "token": names[i], "count": int(counts[i])} for rank, i in enumerate(order)]
+    lines = ",\n".join(f"  {json.dumps(entry, ensure_ascii=False)}" for entry in entries)  # one a line, to be read
+    click.echo(f"[\n{lines}\n]")

@@ -1,0 +1,29 @@
+"""`femto dump-tokenizer`: the tokenizer of a model as a file of its own."""
+
+import click
+
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import model_or_tokenizer_option, option, print_json
+
+
+@command("Vocabularies", "print the tokenizer of a model as JSON", after="count-tokens")
+@model_or_tokenizer_option("model.dat")
+@option(
+    "--format",
+    "form",
+    default="femto",
+    type=click.Choice(["femto", "huggingface"]),
+    help="The format: what train-bpe writes, or what the library `tokenizers` of Hugging Face reads, with the same ids.",
+)
+def dump_tokenizer(model: str, form: str) -> None:
+    """Print the tokenizer of a model, or of a file, as JSON with one token a line.
+
+    The result can be read, edited, and given to `femto init --tokenizer bpe` as --tokenizer-data.
+    """
+    from femto import checkpoint, tokenizers
+
+    tokenizer = checkpoint.load_tokenizer(model)
+    if form == "femto":
+        click.echo(tokenizers.to_text(tokenizer), nl=False)
+    else:
+        print_json(tokenizers.to_huggingface(tokenizer))

@@ -1,0 +1,60 @@
+"""`femto evaluate`: the loss of a model on a text."""
+
+import click
+
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import (
+    dataset_option,
+    json_option,
+    model_option,
+    option,
+    print_json,
+    threads_option,
+    unknown_warning,
+)
+
+
+@command("Train and use models", "measure the loss on a text, in nats a token and bits a byte", after="infer")
+@model_option
+@dataset_option
+@option(
+    "--validation-split",
+    type=float,
+    values="above 0, at most 1",
+    default_text="the whole text",
+    help="Evaluate only the last part of the text, as a share of its tokens. 0.1 is the last tenth.",
+)
+@threads_option
+@json_option
+def evaluate(model: str, dataset: str, validation_split: float | None, as_json: bool) -> None:
+    """Measure the loss of a model on a text: nats a token, bits a byte, perplexity.
+
+    Lower is better. With the --validation-split of the training, the loss is that on the text that the model was not trained on.
+    """
+    from femto import checkpoint, data, training
+
+    if validation_split is not None and not 0.0 < validation_split <= 1.0:
+        raise click.BadParameter("must be above 0 and at most 1", param_hint="--validation-split")
+    loaded = checkpoint.load(model, optimizer=False)
+    read = data.load_dataset(dataset, loaded.tokenizer)
+    ids = read.ids if validation_split is None else read.ids[len(read.ids) - round(len(read.ids) * validation_split) :]
+    data.require_two(ids, f"{dataset}: the part to evaluate")
+    result = training.evaluate(loaded.model, ids, loaded.tokenizer.token_lengths())
+    if as_json:
+        print_json(
+            {
+                "model": model,
+                "dataset": dataset,
+                "loss": result.nats,
+                "bits_per_byte": result.bits_per_byte,
+                "perplexity": result.perplexity,
+                "tokens": result.num_predictions,
+                "unknown_share": read.unknown_share,
+            }
+        )
+        return
+    unknown_warning(read.num_unknown, len(read.ids), dataset)
+    click.echo(f"loss: {result.nats:.4f} nats a token")
+    click.echo(f"bits a byte: {result.bits_per_byte:.4f}")
+    click.echo(f"perplexity: {result.perplexity:.4f}")
+    click.echo(f"tokens: {result.num_predictions:,}")

@@ -1,0 +1,148 @@
+"""`femto init`: a new model."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from femto.commands.shared.command_line import command
+from femto.commands.shared.new_model import report
+from femto.commands.shared.options import (
+    case_option,
+    force_option,
+    json_option,
+    model_option,
+    option,
+    preset_option,
+    shape_options,
+    tokenizer_option,
+)
+
+if TYPE_CHECKING:
+    from femto.tokenizers import Tokenizer
+
+ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", "num_heads")
+
+
+@command("Train and use models", "make a new model", after="demo")
+@model_option
+@preset_option
+@tokenizer_option
+@option(
+    "--tokenizer-data",
+    type=click.Path(),
+    default_text="tokenizer.json for bpe, dataset.txt for char",
+    help="What the tokenizer is made from. For bpe: the file of a tokenizer (as train-bpe and dump-tokenizer write it, or a JSON "
+    "list of tokens) or of a model. For char: the text whose characters it knows.",
+)
+@option(
+    "--reserve-tokens",
+    default=0,
+    values="0 or more; the vocabulary has at most 65,536 tokens",
+    help="How many placeholders to add to the vocabulary, for tokens that you name later with rename-token.",
+)
+@case_option
+@option(
+    "--positional-encoding",
+    type=click.Choice(["none", "absolute", "learned", "rotary"]),
+    default_text="rotary with the preset modern, absolute with reference",
+    help="How the model knows the positions of tokens.",
+)
+@option(
+    "--block",
+    type=click.Choice(["pre-norm", "reference"]),
+    default_text="that of the preset",
+    help="How a layer adds its result: to the residual stream (pre-norm), or to the normalised stream (reference).",
+)
+@option(
+    "--initializer",
+    type=click.Choice(["scaled", "reference"]),
+    default_text="that of the preset",
+    help="How the random parameters are drawn: scaled by the width of the model, or all alike as in the original program.",
+)
+@option(
+    "--rotary-base",
+    type=float,
+    values="1 to 1e9",
+    default_text="1000",
+    help="The base of the angles of rotary positions. A longer context wants a larger one.",
+)
+@shape_options
+@option(
+    "--seed",
+    type=click.IntRange(0),
+    default_text="a random one",
+    help="The seed of the random parameters, and of the training later.",
+)
+@force_option
+@option("--interactive", is_flag=True, help="Ask for preset, tokenizer and shape, where they are not given.")
+@json_option
+@click.pass_context
+def init(ctx: click.Context, /, **options: Any) -> None:
+    """Make a new model with random parameters.
+
+    The file has its shape, its tokenizer and its training settings as well. The number of parameters is printed.
+    """
+    if options.pop("interactive"):
+        for option in ctx.command.params:
+            name = option.name or ""
+            given = ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+            if name in ASKED and not given:
+                options[name] = click.prompt(name.replace("_", " "), default=options[name], type=option.type)
+    _init(**options)
+
+
+def _init(
+    model: str,
+    preset: str,
+    tokenizer: str,
+    tokenizer_data: str | None,
+    reserve_tokens: int,
+    case_sensitive: bool | None,
+    positional_encoding: str | None,
+    block: str | None,
+    initializer: str | None,
+    rotary_base: float | None,
+    seed: int | None,
+    force: bool,
+    as_json: bool,
+    **shape: Any,
+) -> None:
+    from femto import checkpoint, config
+    from femto.system import random_numbers
+
+    checkpoint.check_target(model, replace=force)
+    made = _tokenizer(tokenizer, tokenizer_data, case_sensitive, reserve_tokens)
+    chosen = config.PRESETS[preset]
+    changes: dict[str, Any] = {
+        "positional_encoding": positional_encoding,
+        "block": block,
+        "initializer": initializer,
+        "rotary_base": rotary_base,
+    }
+    model_config = config.updated(config.ModelConfig(made.vocab_size, **shape, **chosen.model), changes)
+    if seed is None:
+        seed = random_numbers.fresh_seed()
+    training = config.updated(chosen.training, {"seed": seed})
+    with checkpoint.locked(model):
+        checkpoint.save(checkpoint.create(model_config, made, training, preset), model)
+    report(model, model_config, seed, as_json, preset=preset)
+
+
+def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None, reserve_tokens: int) -> "Tokenizer":
+    from femto import checkpoint, data, tokenizers
+
+    if kind != "bpe":
+        if path is not None and kind != "char":
+            raise click.UsageError(f"--tokenizer-data is for char and bpe tokenizers; {kind} needs none")
+        text = data.read_text(path or "dataset.txt") if kind == "char" else None
+        return tokenizers.build(kind, text, case_sensitive is not False, reserve_tokens)
+    path = path or "tokenizer.json"
+    loaded = checkpoint.load_tokenizer(path)
+    if case_sensitive not in (None, loaded.case_sensitive):
+        case = "sensitive" if loaded.case_sensitive else "insensitive"
+        raise click.UsageError(f"{path} is case {case}, and stays so; train-bpe decides that")
+    if reserve_tokens and loaded.num_reserved:  # the journal's experiment 32 had twice as many as its author wanted
+        raise click.UsageError(
+            f"{path} has {loaded.num_reserved} reserved tokens already; give --reserve-tokens to train-bpe only"
+        )
+    return loaded.with_reserved(reserve_tokens)

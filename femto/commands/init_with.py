@@ -1,0 +1,48 @@
+"""`femto init-with`: the layers of a trained model for another vocabulary."""
+
+import click
+
+from femto.commands.shared.command_line import command
+from femto.commands.shared.new_model import report
+from femto.commands.shared.options import force_option, json_option, option, tokenizer_data_option
+
+
+@command("Grow and convert models", "reuse the layers of a model for another vocabulary", after="extend-context")
+@option("--parent", default="parent.dat", type=click.Path(), help="The file of the model to take the layers from.")
+@option("--child", default="model.dat", type=click.Path(), help="The file of the new model.")
+@tokenizer_data_option
+@option(
+    "--num-tokens",
+    type=int,
+    values="1 to 65,536",
+    default_text="that of the parent",
+    help="The context of the new model: how many tokens it looks at (T).",
+)
+@option(
+    "--seed",
+    type=click.IntRange(0),
+    default_text="a random one",
+    help="The seed of the new tensors, and of the training later.",
+)
+@force_option
+@json_option
+def init_with(
+    parent: str, child: str, tokenizer_data: str, num_tokens: int | None, seed: int | None, force: bool, as_json: bool
+) -> None:
+    """Make a new model for another vocabulary from the layers of a trained one.
+
+    All tensors are those of the parent, except token_embedding, head_map_weights and head_map_bias. These depend on the
+    vocabulary and are random.
+    """
+    from femto import checkpoint, growth
+    from femto.system import random_numbers
+
+    checkpoint.check_target(child, replace=force)
+    loaded = checkpoint.load(parent, optimizer=False)
+    made = checkpoint.load_tokenizer(tokenizer_data)
+    if seed is None:
+        seed = random_numbers.fresh_seed()
+    grown = growth.init_with(loaded, made, num_tokens, seed)
+    with checkpoint.locked(child):
+        checkpoint.save(grown, child)
+    report(child, grown.model.config, seed, as_json, parent=parent)

@@ -1,0 +1,39 @@
+"""`femto rename-token`: a reserved token becomes a real one."""
+
+from typing import Any
+
+import click
+
+from femto.commands.shared.command_line import command
+from femto.commands.shared.options import json_option, model_or_tokenizer_option, option, print_json
+
+
+@command("Vocabularies", "turn a reserved token into a real one", after="dump-tokenizer")
+@click.argument("name")
+@model_or_tokenizer_option("model.dat")
+@option("--token-id", type=click.IntRange(0), default_text="the first reserved token", help="The id of the reserved token.")
+@json_option
+def rename_token(name: str, model: str, token_id: int | None, as_json: bool) -> None:
+    """Turn a reserved token of a model, or of a tokenizer file, into NAME.
+
+    From then on, NAME is found in texts as one token. No tensor changes: what the model has learnt stays, and the new token
+    begins with the embedding of its placeholder.
+    """
+    from femto import checkpoint, growth, tokenizers
+
+    if checkpoint.is_model(model):
+        with checkpoint.locked(model):
+            loaded = checkpoint.load(model)
+            renamed = growth.rename_token(loaded, name, token_id)
+            checkpoint.save(loaded, model)
+        left = loaded.tokenizer.num_reserved
+    else:
+        changed = tokenizers.BpeTokenizer.renamed(tokenizers.load(model), name, token_id)
+        renamed = changed.tokens.index(name.encode())
+        tokenizers.save(changed, model)
+        left = changed.num_reserved
+    result: dict[str, Any] = {"model": model, "token_id": renamed, "token": name, "reserved_left": left}
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(f"{model}: token {renamed} is {name!r} now; {left} reserved tokens are left")

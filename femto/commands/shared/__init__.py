@@ -1,0 +1,1 @@
+"""What several commands share. No module of this folder is a command."""

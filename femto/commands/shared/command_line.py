@@ -1,0 +1,158 @@
+"""`femto` itself: how a command is declared and listed, and what an error becomes.
+
+A new command is a new file in the folder above, which need not be named anywhere else::
+
+    @command("Look into models", "count the parameters of a model", after="info")
+    @model_option
+    def count_parameters(model: str) -> None:
+        '''Print how many parameters a model has.'''
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from femto.errors import ConfigError, FemtoError
+
+SECTIONS = (  # of `femto --help`, in this order
+    "Train and use models",
+    "Experiments",
+    "Look into models",
+    "Grow and convert models",
+    "Vocabularies",
+)
+
+EXIT_STATUSES = {  # of every command
+    0: "The command has done what was asked; or a signal has stopped it, and what was done is saved.",
+    1: "An error: one line on standard error says what is wrong, where, and what to do.",
+    2: "A usage error: a command, an option or a value is not possible.",
+    130: "A second Ctrl-C ended the command at once. What was not saved before is lost.",
+}
+
+AnyCommand = TypeVar("AnyCommand", bound=click.Command)
+
+
+class WrongSetting(click.ClickException):
+    """An option whose value only the library could judge: a usage error."""
+
+    exit_code = 2
+
+
+class Command(click.Command):
+    """A command that may have exit statuses of its own."""
+
+    def __init__(self, *arguments: Any, statuses: Mapping[int, str] | None = None, **attributes: Any) -> None:
+        """statuses: what exit statuses mean that EXIT_STATUSES does not have."""
+        super().__init__(*arguments, **attributes)
+        self.statuses = dict(statuses or {})
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise WrongSetting(self.in_options_words(error)) from error
+
+    def in_options_words(self, error: ConfigError) -> str:
+        """The message, with the option in place of the field that it begins with, if this command has such an option."""
+        message = str(error)
+        for parameter in self.params:
+            if isinstance(parameter, click.Option) and parameter.name == error.field and message.startswith(error.field):
+                return max(parameter.opts, key=len) + message[len(error.field) :]
+        return message
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.statuses:
+            with formatter.section("Exit status"):
+                formatter.write_dl([(str(status), meaning) for status, meaning in self.statuses.items()])
+        super().format_epilog(ctx, formatter)
+
+
+class Subcommands(click.Group):
+    """A command that has commands."""
+
+    command_class = Command
+
+
+class CommandLine(click.Group):
+    """Lists commands in sections, and turns errors into one line on standard error: status 1, or 2 for a wrong setting."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.places: dict[str, tuple[str, str | None]] = {}  # section of each command, and which one it comes after
+
+    def add(self, added: AnyCommand, section: str, after: str | None) -> AnyCommand:
+        if section not in SECTIONS:
+            raise ValueError(f"command {added.name}: no section {section!r}; there are {', '.join(SECTIONS)}")
+        self.add_command(added)
+        self.places[str(added.name)] = section, after
+        return added
+
+    def in_section(self, section: str, after: str | None = None) -> Iterator[click.Command]:
+        """The commands of a section: each is followed by those that are declared to come after it, else by name."""
+        for name in sorted(name for name, place in self.places.items() if place == (section, after)):
+            yield self.commands[name]
+            yield from self.in_section(section, name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [str(command.name) for section in SECTIONS for command in self.in_section(section)]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in SECTIONS:
+            with formatter.section(section):
+                formatter.write_dl([(str(each.name), each.get_short_help_str()) for each in self.in_section(section)], col_max=20)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:  # of no command's options: an environment variable, say
+            raise WrongSetting(str(error)) from error
+        except FemtoError as error:
+            raise click.ClickException(" ".join(str(error).split("\n"))) from error
+        except RecursionError as error:
+            raise click.ClickException("a history or a tree of models is nested too deeply to be shown") from error
+        except MemoryError as error:
+            detail = f": {error}" if str(error) else ""
+            raise click.ClickException(f"out of memory{detail}; a smaller model or batch needs less") from error
+        except KeyboardInterrupt:
+            click.echo("Error: interrupted at once; what was not saved is lost", err=True)
+            raise SystemExit(130) from None
+        except BrokenPipeError:
+            sys.stderr.close()  # whoever read our output has gone: nothing to say to anybody
+            raise SystemExit(1) from None
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or 'cannot write the output'}: {error.strerror}") from error
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="femto", message="femto %(version)s")
+def main() -> None:
+    """Train, inspect and run small GPT language models on CPU cores.
+
+    A first look: `femto demo`. Then: `femto init`, `femto train`, `femto infer`.
+    """
+
+
+def command(
+    section: str, summary: str, *, name: str | None = None, after: str | None = None
+) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command of `femto`.
+
+    section: one of SECTIONS, under which `femto --help` lists it. summary: a few words for that list. name: of the command, if it
+    is not the function's. after: the command of the same section that it comes after in the list.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        return main.add(click.command(name, cls=Command, short_help=summary)(function), section, after)
+
+    return decorate
+
+
+def group(section: str, summary: str, *, after: str | None = None) -> Callable[[Callable[..., Any]], Subcommands]:
+    """Make a function a command that has commands. The arguments are those of `command`."""
+
+    def decorate(function: Callable[..., Any]) -> Subcommands:
+        return main.add(click.group(cls=Subcommands, short_help=summary)(function), section, after)
+
+    return decorate

@@ -1,0 +1,43 @@
+"""What a history tells, for people: used by `info`, `compare` and `history`."""
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from femto.analysis.lineage import Event
+
+
+def entry_line(event: "Event") -> str:
+    """One entry of a history, or a part of a session, for people: on one line, whatever a stranger wrote into it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _entry_line(event))
+
+
+def _entry_line(event: "Event") -> str:
+    entry, kind = event.entry, event.entry["kind"]
+    if kind == "init":
+        seed = entry.get("seed")  # null in an imported model: the original program had none
+        source = f", imported from {entry['imported']}" if "imported" in entry else ""
+        return f"init, preset {entry.get('preset')}" + ("" if seed is None else f", seed {seed}") + source
+    if kind == "init-with":
+        return f"init-with the layers of a model after {entry.get('parent_steps')} steps, seed {entry.get('seed')}"
+    if kind == "rename-token":
+        return f"rename-token {entry.get('token_id')}, {entry.get('before')!r} is {entry.get('after')!r} now"
+    if kind == "insert-layer":
+        return f"insert-layer before layer {entry.get('index')}"
+    if kind == "insert-head":
+        return f"insert-head, {entry.get('count')} more in every layer"
+    if kind == "extend-context":
+        return f"extend-context to {entry.get('num_tokens')} tokens"
+    if kind != "session":
+        return str(kind)
+    dataset = entry["dataset"]
+    digest = dataset.get("sha256") or dataset.get("file_hash")  # the latter of the original program
+    name = f"{dataset['name']} ({str(digest)[:8]})" if digest else dataset["name"]
+    if not event.steps:
+        return f"session on {name}, no steps"
+    first = event.first_step
+    losses = [loss for loss in event.losses.tolist() if math.isfinite(loss)] if len(event.losses) == event.steps else []
+    skipped = f", {entry['skipped']} of them skipped" if entry.get("skipped") and event.steps == entry["steps"] else ""
+    loss = f", loss {losses[0]:.4f} to {statistics.fmean(losses[-10:]):.4f}" if losses else ""
+    return f"session on {name}, steps {first + 1:,} to {first + event.steps:,}{skipped}, dropout {entry.get('dropout')}{loss}"

@@ -1,0 +1,157 @@
+"""Options: how they show in help, and those that several commands share."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+PRESETS = ("modern", "reference")  # as femto.config has them, which loads more than `femto --help` should
+TOKENIZERS = ("ascii", "byte", "char", "bpe")
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """An option whose help tells possible values and default in words, and which may have old spellings that help leaves out.
+
+    values: the possible values, in words, where the type does not tell them. default_text: the default, where the value does not
+    tell it. old: an earlier spelling, which keeps working.
+    """
+
+    def __init__(self, *arguments: Any, values: str = "", default_text: str = "", old: str = "", **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.values = values or in_words(self.type)
+        default = attributes.get("default")
+        self.default_text = default_text
+        if not default_text and default is not None and not self.is_flag:
+            self.default_text = f"{default:,}" if type(default) is int else str(default)
+        self.old = old
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        shown = self.opts
+        self.opts = [*shown, self.old] if self.old else shown
+        try:
+            super().add_to_parser(parser, ctx)
+        finally:
+            self.opts = shown  # help, completion and messages know these alone
+
+    @property
+    def kind(self) -> str:
+        """What stands for the value: INTEGER, NUMBER, PATH, TEXT, the choices; nothing for a flag."""
+        if self.is_flag:
+            return ""
+        if isinstance(self.type, click.Choice):
+            return f"[{'|'.join(self.type.choices)}]"
+        return self.metavar or {"INTEGER RANGE": "INTEGER", "FLOAT": "NUMBER", "FLOAT RANGE": "NUMBER"}.get(
+            self.type.name.upper(), self.type.name.upper()
+        )
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        if self.hidden:
+            return None
+        names = f"{', '.join(sorted(self.opts, key=len))} {self.kind}".rstrip()
+        if self.secondary_opts:
+            names = f"{names} / {', '.join(self.secondary_opts)}"
+        default = f"default: {self.default_text}" if self.default_text else "required" if self.required else ""
+        facts = "; ".join(filter(None, (self.values, default)))
+        return names, f"{self.help} [{facts}]" if facts else self.help or ""
+
+
+def in_words(type_: object) -> str:
+    """The range of a type of numbers: "0 or more", "above 0", "1 to 4,096"; nothing for other types."""
+    if not isinstance(type_, click.IntRange | click.FloatRange) or type_.min is None:
+        return ""
+    if type_.max is not None:
+        return f"{type_.min:,} to {type_.max:,}"
+    return f"above {type_.min:,}" if type_.min_open else f"{type_.min:,} or more"
+
+
+def option(*declarations: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """`click.option` that makes an Option of femto's, with the attributes of either."""
+    return click.option(*declarations, cls=Option, **attributes)
+
+
+def together(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+    """Several options as one decorator; help shows them in this order."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for each in reversed(options):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+def set_threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
+    if value is not None:
+        from femto import kernels
+
+        kernels.set_num_threads(value)
+
+
+model_option = option("--model", "-m", default="model.dat", type=click.Path(), help="The file of the model.")
+dataset_option = option(
+    "--dataset",
+    default="dataset.txt",
+    type=click.Path(allow_dash=True),
+    help="The text: a file, a folder whose files are all read, or - for standard input.",
+)
+json_option = option("--json", "as_json", is_flag=True, help="Print the report as one JSON object instead of text.")
+quiet_option = option("--quiet", is_flag=True, help="Show no progress while the command works.")
+force_option = option("--force", is_flag=True, help="Replace the output file if it exists.")
+preset_option = option(
+    "--preset",
+    default="modern",
+    type=click.Choice(PRESETS),
+    help="The set of defaults for the architecture and for training; reference is what the original program computes.",
+)
+tokenizer_option = option(
+    "--tokenizer",
+    default="ascii",
+    type=click.Choice(TOKENIZERS),
+    help="The kind of tokenizer: the characters of ASCII, all bytes, the characters of a text, or a vocabulary learnt by byte "
+    "pair encoding.",
+)
+tokenizer_data_option = option("--tokenizer-data", default="tokenizer.json", type=click.Path(), help="The file of the tokenizer.")
+case_option = option(
+    "--case-sensitive/--case-insensitive",
+    default=None,
+    default_text="case-sensitive",
+    help="Tell upper case from lower case. Case-insensitive turns all text into lower case.",
+)
+context_option = option(
+    "--num-tokens", default=80, values="1 to 65,536", help="The context: how many tokens the model looks at (T)."
+)
+threads_option = option(
+    "--threads",
+    type=click.IntRange(1, 4096),
+    callback=set_threads,
+    expose_value=False,
+    default_text="FEMTO_THREADS or OMP_NUM_THREADS, else the number of physical cores",
+    help="How many threads compute. Results do not depend on it.",
+)
+# The shape of a model, for `init` and `bench`.
+shape_options = together(
+    context_option,
+    option("--embedding-degree", default=80, values="1 to 65,536", help="The width of the model (d), a multiple of --num-heads."),
+    option("--num-layers", default=4, values="1 to 4,096", help="The number of layers (L)."),
+    option("--num-heads", default=4, values="1 to 65,536", help="The number of attention heads in every layer (H)."),
+)
+
+
+def model_or_tokenizer_option(default: str) -> Callable[[Decorated], Decorated]:
+    return option("--model", "-m", default=default, type=click.Path(), help="The file of a model or of a tokenizer.")
+
+
+def print_json(document: object) -> None:
+    from femto.system.text import finite
+
+    click.echo(json.dumps(finite(document), ensure_ascii=False, indent=2))
+
+
+def unknown_warning(count: int, total: int, what: str) -> None:
+    """Say on standard error how many of a text's tokens the tokenizer does not know."""
+    if count:
+        share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {total:,} tokens"
+        click.echo(f"note: {share}: its tokenizer lacks those characters", err=True)
