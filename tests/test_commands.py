@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import femto
-from femto.commands import SECTIONS, main
+from femto.commands import main
 
 TEXT = "to be or not to be, that is the question;\n" * 40
 SMALL = ["--num-tokens", "16", "--embedding-degree", "16", "--num-layers", "2", "--num-heads", "2", "--seed", "1"]
@@ -66,7 +66,7 @@ def test_the_tour_from_nothing_to_text(folder):
     losses = run("loss", "--limit", 3).stdout.split()
     assert len(losses) == 3
     assert float(losses[0]) > 1
-    assert run("infer", "to be", "--count", 20, "--seed", 1).stdout.startswith("to be")
+    assert run("infer", "to be", "--max-new-tokens", 20, "--seed", 1).stdout.startswith("to be")
     assert "bits a byte" in run("evaluate").stdout
     assert re.search(r"session on dataset.txt \([0-9a-f]{8}\), steps 1 to 5", run("info").stdout)
 
@@ -77,8 +77,11 @@ def test_reports_are_one_json_object(model):
     assert len(shown["parameters_sha256"]) == len(shown["optimizer_sha256"]) == 64
     assert shown["hyperparameters"]["head_size"] == 8
     assert run_json("loss") == {"losses": shown["losses"]}
-    assert run_json("evaluate")["tokens"] == len(TEXT) - 1
-    inferred = run_json("infer", "be", "--count", 2, "--log-probs", 3)
+    whole = run_json("evaluate")
+    assert whole["tokens"] == len(TEXT) - 1
+    assert run_json("evaluate", "--validation-split", 1.0) == whole
+    assert run_json("evaluate", "--validation-split", 0.1)["tokens"] == len(TEXT) // 10 - 1
+    inferred = run_json("infer", "be", "--max-new-tokens", 2, "--candidates", 3)
     assert [len(token["candidates"]) for token in inferred["tokens"]] == [3, 3]
     assert run_json("train", "--steps", 1, "--quiet")["num_steps"] == 4
     assert run_json("init", *SMALL, "--model", "b.dat")["num_parameters"] == shown["num_parameters"]
@@ -102,8 +105,8 @@ def test_bench_shows_every_kernel_of_a_step_and_the_speed_of_inference(folder):
     assert run_json("bench", *shape, "--infer", "--steps", 1)["tokens_per_second"] > 0
 
 
-def test_log_probs_look_as_in_the_log(model):
-    shown = run("infer", "be", "--count", 1, "--log-probs", 2, "--seed", 1).stdout.splitlines()[0]
+def test_candidates_look_as_in_the_original_program(model):
+    shown = run("infer", "be", "--max-new-tokens", 1, "--candidates", 2, "--seed", 1).stdout.splitlines()[0]
     assert re.fullmatch(r"'.+': \[\('.+', \d+\.\d%\), \('.+', \d+\.\d%\)\]", shown)
 
 
@@ -137,7 +140,7 @@ def test_metrics_are_json_lines(model):
 
 
 def test_samples_are_shown_while_training(model):
-    shown = run("train", "--steps", 2, "--sample-every", 1, "--sample-prompt", "to be", "--sample-count", 5).stderr
+    shown = run("train", "--steps", 2, "--sample-every", 1, "--sample-prompt", "to be", "--sample-tokens", 5).stderr
     assert shown.count("to be") == 2
 
 
@@ -145,7 +148,7 @@ def test_characters_that_the_tokenizer_lacks_are_reported(model):
     Path("other.txt").write_text("to bé " * 50)
     for command in (["train", "--steps", 1, "--quiet"], ["evaluate"]):
         assert re.search(r"\d+\.\d\d% of other\.txt is <unk>", run(*command, "--dataset", "other.txt").stderr)
-    assert "of the prompt is <unk>" in run("infer", "é", "--count", 1).stderr
+    assert "of the prompt is <unk>" in run("infer", "é", "--max-new-tokens", 1).stderr
 
 
 @pytest.mark.parametrize(
@@ -415,7 +418,7 @@ def test_no_steps_change_nothing(model):
 
 
 def test_the_commands_work_as_processes(model):
-    for arguments in (["--version"], ["loss"], ["info", "--json"], ["infer", "to", "--count", "3"]):
+    for arguments in (["--version"], ["loss"], ["info", "--json"], ["infer", "to", "--max-new-tokens", "3"]):
         child = process(*arguments)
         out, err = child.communicate(timeout=60)
         assert (child.returncode, err) == (0, "")
@@ -445,22 +448,13 @@ def test_the_environment_chooses_instruction_set_and_threads(folder, variable, v
         assert json.loads(out)["isa"] == value
 
 
-def test_help_has_every_command_once():
-    listed = [name for commands in SECTIONS.values() for name in commands]
-    assert sorted(listed) == sorted(main.commands)
-    shown = run("--help").stdout
-    for commands in SECTIONS.values():
-        for name, few_words in commands.items():
-            assert re.search(rf"^  {name} +{few_words}$", shown, re.MULTILINE)
-
-
 def test_the_library_is_on_one_screen():
     for name in femto.__all__:
         assert getattr(femto, name) is not None
 
 
 def test_a_loss_line_stands_any_losses():
-    from femto.commands.inspect import sparkline
+    from femto.commands.info import sparkline
 
     for odd in (np.inf, -np.inf, np.nan):
         assert sparkline(np.array([1.0, odd, 2.0], np.float32)) == "▁█"

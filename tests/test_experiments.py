@@ -383,7 +383,7 @@ def test_what_only_the_run_can_know_is_refused_too(tmp_path):
     continuation = written(tmp_path, "", "bytes.bin")
     continuation.write_bytes(b"\x80" * 20_000)
     code = written(tmp_path, RECIPE.replace("simple_sequence", "code").replace("char", "byte"), "code.toml")
-    refused = femto("experiment", "run", code, "--data", continuation, "--folder", tmp_path / "bytes")
+    refused = femto("experiment", "run", code, "--dataset", continuation, "--folder", tmp_path / "bytes")
     assert refused.exit_code == 1 and "nothing is left to train on" in refused.stderr
 
 
@@ -427,8 +427,8 @@ def test_run_tells_the_verdict_by_its_exit_status(tmp_path):
     longer = written(tmp_path, RECIPE.replace("steps = 6", "steps = 7"), "longer.toml")
     other = femto("experiment", "run", longer, "--folder", folder)
     assert other.exit_code == 1 and "holds a run with another recipe" in other.stderr
-    assert femto("experiment", "run", path, "--data", path).stderr.startswith(
-        "Error: --data: this experiment generates its own text"
+    assert femto("experiment", "run", path, "--dataset", path).stderr.startswith(
+        "Error: --dataset: this experiment generates its own text"
     )
 
 

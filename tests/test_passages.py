@@ -70,7 +70,7 @@ def files(checkpoint, tmp_path, monkeypatch):
 
 
 def test_the_best_and_the_worst_passages_are_shown(files):
-    shown = json.loads(run("chunks", "--chunk-size", 10, "--count", 3, "--json").stdout)
+    shown = json.loads(run("chunks", "--chunk-size", 10, "--num-chunks", 3, "--json").stdout)
     assert shown["num_chunks"] == 95
     losses = json.loads(Path("chunks.json").read_bytes())["losses"]
     assert [passage["loss"] for passage in shown["best"]] == sorted(losses)[:3]
@@ -83,7 +83,7 @@ def test_the_best_and_the_worst_passages_are_shown(files):
     parts = [femto.evaluate(femto.load("model.dat").model, part, lengths) for part in (ids[:900], ids[900:])]
     mean = sum(part.nats * part.num_predictions for part in parts) / sum(part.num_predictions for part in parts)
     assert f"mean loss {mean:.4f} nats a token" in run("chunks", "--chunk-size", 900, "--output", "long.json").stdout
-    text = run("chunks", "--chunk-size", 10, "--count", 1).stdout
+    text = run("chunks", "--chunk-size", 10, "--num-chunks", 1).stdout
     assert f"---- worst: chunk {shown['worst'][0]['chunk']}, loss " in text
 
 
@@ -94,7 +94,7 @@ def test_a_run_goes_on_where_another_was_stopped(files):
     state["losses"] = [*state["losses"][:40]]
     state["losses"][7] = 123.0  # a mark: it is not computed again
     Path("chunks.json").write_text(json.dumps(state))
-    resumed = run("chunks", "--chunk-size", 10, "--count", 1)
+    resumed = run("chunks", "--chunk-size", 10, "--num-chunks", 1)
     assert "40 of 95 chunks are there already" in resumed.stderr
     assert "worst: chunk 7, loss 123.0000" in resumed.stdout
     state["losses"][7] = json.loads(whole)["losses"][7]

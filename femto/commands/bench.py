@@ -8,7 +8,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import json_option, option, preset_option, print_json, shape_options, threads_option
 
 
-@command("Train and use models", "measure how fast this machine trains and generates", after="evaluate")
+@command("Train and use models", "measure how fast this machine trains and generates", place=60)
 @option("--vocab-size", default=257, values="1 to 65,536", help="The number of tokens in the vocabulary (V).")
 @shape_options
 @option("--dropout", default=0.0, values="0 to 0.99", help="The probability that dropout sets a value to zero. 0 is no dropout.")

@@ -19,7 +19,7 @@ from femto.commands.shared.options import (
 SAVE_SECONDS = 15.0
 
 
-@command("Look into models", "show the passages that a model knows best and worst", after="history")
+@command("Look into models", "show the passages that a model knows best and worst", place=60)
 @model_option
 @dataset_option
 @option(

@@ -8,7 +8,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import json_option, model_option, option, print_json
 
 
-@command("Look into models", "list the tokens whose embeddings are alike", after="chunks")
+@command("Look into models", "list the tokens whose embeddings are alike", place=70)
 @model_option
 @option("--limit", default=10, type=click.IntRange(1), help="How many pairs of tokens to print for each head.")
 @json_option

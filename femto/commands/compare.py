@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMED = 6  # tensors that only one model has
 
 
-@command("Look into models", "tell how two models are related, and what differs", after="diagnose")
+@command("Look into models", "tell how two models are related, and what differs", place=40)
 @click.argument("first", type=click.Path())
 @click.argument("second", type=click.Path())
 @option("--limit", default=10, type=click.IntRange(0), help="How many tensors, and how many tokens, to show.")

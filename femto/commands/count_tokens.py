@@ -8,7 +8,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import dataset_option, model_or_tokenizer_option, unknown_warning
 
 
-@command("Vocabularies", "count how often each token is used in a text", after="train-bpe")
+@command("Vocabularies", "count how often each token is used in a text", place=20)
 @model_or_tokenizer_option("tokenizer.json")
 @dataset_option
 def count_tokens(model: str, dataset: str) -> None:

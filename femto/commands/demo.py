@@ -18,7 +18,7 @@ TRAINING: dict[str, Any] = {
 STEPS = 3200
 
 
-@command("Train and use models", "see a model learn, on data of its own, in a minute or two")
+@command("Train and use models", "see a model learn, on data of its own, in a minute or two", place=10)
 @option("--model", "-m", default="demo.dat", type=click.Path(), help="The file of the model. Only an earlier demo is replaced.")
 @option("--steps", default=STEPS, type=click.IntRange(1), help="How many steps to train.")
 @option("--seed", default=0, type=click.IntRange(0), help="The seed of the data, of the random parameters and of the training.")

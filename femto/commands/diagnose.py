@@ -30,7 +30,7 @@ COLUMNS = (
 )
 
 
-@command("Look into models", "say why a model is stuck", after="loss")
+@command("Look into models", "say why a model is stuck", place=30)
 @click.argument("path", metavar="[MODEL]", required=False, type=click.Path())
 @option("--model", "-m", type=click.Path(), default_text="model.dat", help="The file of the model, another way to give MODEL.")
 @dataset_option

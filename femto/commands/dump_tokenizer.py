@@ -6,7 +6,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import model_or_tokenizer_option, option, print_json
 
 
-@command("Vocabularies", "print the tokenizer of a model as JSON", after="count-tokens")
+@command("Vocabularies", "print the tokenizer of a model as JSON", place=30)
 @model_or_tokenizer_option("model.dat")
 @option(
     "--format",

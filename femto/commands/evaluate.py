@@ -14,7 +14,7 @@ from femto.commands.shared.options import (
 )
 
 
-@command("Train and use models", "measure the loss on a text, in nats a token and bits a byte", after="infer")
+@command("Train and use models", "measure the loss on a text, in nats a token and bits a byte", place=50)
 @model_option
 @dataset_option
 @option(

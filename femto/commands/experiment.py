@@ -18,7 +18,7 @@ NOT_MET = 3  # exit status of a run that ended without meeting its criterion
 STOPPED = 4  # and of one that was stopped before
 
 
-@group("Experiments", "run the 43 experiments of the journal, or a recipe of your own")
+@group("Experiments", "run the 43 experiments of the journal, or a recipe of your own", place=10)
 def experiment() -> None:
     """Run the 43 experiments of the journal that femto comes from, each with one command.
 
@@ -59,7 +59,10 @@ def list_(as_json: bool) -> None:
 @click.argument("name", metavar="NUMBER|FILE.toml")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show what is known of an experiment: settings, results, and the questions of the journal with our answers."""
+    """Show what is known of an experiment, given by its NUMBER or by the FILE.toml of a recipe.
+
+    That is its settings, the results of the journal and of femto, and the questions of the journal with our answers.
+    """
     from femto.config import to_json
     from femto.experiments import reading, results
     from femto.experiments.engine import describe
@@ -189,6 +192,7 @@ def run(
 ) -> None:
     """Run an experiment, from where it stopped, and say whether it meets its criterion.
 
+    It is given by its NUMBER in the journal, or by the FILE.toml of a recipe of your own.
     An experiment that starts from models of another one runs that one first, if it has not been run.
     """
     from femto.commands.shared.progress import StopRequest

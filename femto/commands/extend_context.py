@@ -5,7 +5,7 @@ from femto.commands.shared.growing import grow, growth_options
 from femto.commands.shared.options import option
 
 
-@command("Grow and convert models", "make a model with a longer context", after="insert-head")
+@command("Grow and convert models", "make a model with a longer context", place=30)
 @growth_options("extended.dat")
 @option(
     "--num-tokens",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from femto.analysis.lineage import Node
 
 
-@command("Look into models", "draw the family tree of models", after="compare")
+@command("Look into models", "draw the family tree of models", place=50)
 @click.argument("models", nargs=-1, required=True, type=click.Path())
 @json_option
 def history(models: tuple[str, ...], as_json: bool) -> None:

@@ -6,7 +6,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import force_option, json_option, print_json
 
 
-@command("Grow and convert models", "convert a model of the original program", name="import", after="reset-optimizer")
+@command("Grow and convert models", "convert a model of the original program", name="import", place=60)
 @click.argument("old", type=click.Path())
 @click.argument("new", type=click.Path())
 @force_option

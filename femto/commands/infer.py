@@ -6,7 +6,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import json_option, model_option, option, print_json, threads_option, unknown_warning
 
 
-@command("Train and use models", "continue a prompt", after="train")
+@command("Train and use models", "continue a prompt", place=40)
 @click.argument("prompt")
 @model_option
 @option("--max-new-tokens", old="--count", default=100, type=click.IntRange(0), help="How many tokens to generate.")

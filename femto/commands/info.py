@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@command("Look into models", "show shape, memory, settings and history")
+@command("Look into models", "show shape, memory, settings and history", place=10)
 @model_option
 @json_option
 def info(model: str, as_json: bool) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", "num_heads")
 
 
-@command("Train and use models", "make a new model", after="demo")
+@command("Train and use models", "make a new model", place=20)
 @model_option
 @preset_option
 @tokenizer_option

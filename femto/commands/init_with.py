@@ -7,7 +7,7 @@ from femto.commands.shared.new_model import report
 from femto.commands.shared.options import force_option, json_option, option, tokenizer_data_option
 
 
-@command("Grow and convert models", "reuse the layers of a model for another vocabulary", after="extend-context")
+@command("Grow and convert models", "reuse the layers of a model for another vocabulary", place=40)
 @option("--parent", default="parent.dat", type=click.Path(), help="The file of the model to take the layers from.")
 @option("--child", default="model.dat", type=click.Path(), help="The file of the new model.")
 @tokenizer_data_option

@@ -5,7 +5,7 @@ from femto.commands.shared.growing import grow, growth_options
 from femto.commands.shared.options import option
 
 
-@command("Grow and convert models", "make a wider model that says the same", after="insert-layer")
+@command("Grow and convert models", "make a wider model that says the same", place=20)
 @growth_options("inserted.dat")
 @option("--num-heads", "count", old="--count", default=1, values="1 or more", help="How many heads to add to every layer.")
 def insert_head(input: str, output: str, count: int, reset_optimizer: bool, seed: int | None, force: bool, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from femto.commands.shared.growing import grow, growth_options
 from femto.commands.shared.options import option
 
 
-@command("Grow and convert models", "make a deeper model that says the same")
+@command("Grow and convert models", "make a deeper model that says the same", place=10)
 @growth_options("inserted.dat")
 @option(
     "--insert-at",

@@ -6,7 +6,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import json_option, model_option, option, print_json
 
 
-@command("Look into models", "print the last training losses", after="info")
+@command("Look into models", "print the last training losses", place=20)
 @model_option
 @option("--limit", default=10, type=click.IntRange(1), help="How many losses to print.")
 @json_option

@@ -8,7 +8,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import json_option, model_or_tokenizer_option, option, print_json
 
 
-@command("Vocabularies", "turn a reserved token into a real one", after="dump-tokenizer")
+@command("Vocabularies", "turn a reserved token into a real one", place=40)
 @click.argument("name")
 @model_or_tokenizer_option("model.dat")
 @option("--token-id", type=click.IntRange(0), default_text="the first reserved token", help="The id of the reserved token.")

@@ -6,7 +6,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.options import model_option
 
 
-@command("Grow and convert models", "drop the optimiser's state", after="init-with")
+@command("Grow and convert models", "drop the optimiser's state", place=50)
 @model_option
 def reset_optimizer(model: str) -> None:
     """Drop the state of a model's optimiser. The parameters stay as they are.

@@ -21,7 +21,7 @@ from femto.commands.shared.run_progress import show_progress
 SIZES = ("tiny", "small", "medium", "big")
 
 
-@command("Experiments", "train a population of models that grow, and keep the best", after="experiment")
+@command("Experiments", "train a population of models that grow, and keep the best", place=20)
 @option(
     "--size",
     default="small",

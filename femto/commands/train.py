@@ -27,7 +27,7 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
     return option(name, type=type_, values=values, default_text=default_text, help=help)
 
 
-@command("Train and use models", "train a model on a text, from where it stopped", after="init")
+@command("Train and use models", "train a model on a text, from where it stopped", place=30)
 @model_option
 @dataset_option
 @option("--steps", default=100_000, type=click.IntRange(0), help="How many more steps to train.")

@@ -15,7 +15,7 @@ from femto.commands.shared.options import (
 )
 
 
-@command("Vocabularies", "learn a vocabulary from a text")
+@command("Vocabularies", "learn a vocabulary from a text", place=10)
 @dataset_option
 @tokenizer_data_option
 @option(

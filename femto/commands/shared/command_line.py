@@ -2,14 +2,14 @@
 
 A new command is a new file in the folder above, which need not be named anywhere else::
 
-    @command("Look into models", "count the parameters of a model", after="info")
+    @command("Look into models", "count the parameters of a model", place=15)
     @model_option
     def count_parameters(model: str) -> None:
         '''Print how many parameters a model has.'''
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -28,8 +28,10 @@ EXIT_STATUSES = {  # of every command
     0: "The command has done what was asked; or a signal has stopped it, and what was done is saved.",
     1: "An error: one line on standard error says what is wrong, where, and what to do.",
     2: "A usage error: a command, an option or a value is not possible.",
-    130: "A second Ctrl-C ended the command at once. What was not saved before is lost.",
+    130: "Ctrl-C ended the command at once; where a first Ctrl-C saves, a second one did. What was not saved is lost.",
 }
+
+LAST = 1000  # place of a command that asks for none
 
 AnyCommand = TypeVar("AnyCommand", bound=click.Command)
 
@@ -80,20 +82,19 @@ class CommandLine(click.Group):
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self.places: dict[str, tuple[str, str | None]] = {}  # section of each command, and which one it comes after
+        self.places: dict[str, tuple[str, int]] = {}  # section of each command, and its place there
 
-    def add(self, added: AnyCommand, section: str, after: str | None) -> AnyCommand:
+    def add(self, added: AnyCommand, section: str, place: int) -> AnyCommand:
         if section not in SECTIONS:
             raise ValueError(f"command {added.name}: no section {section!r}; there are {', '.join(SECTIONS)}")
         self.add_command(added)
-        self.places[str(added.name)] = section, after
+        self.places[str(added.name)] = section, place
         return added
 
-    def in_section(self, section: str, after: str | None = None) -> Iterator[click.Command]:
-        """The commands of a section: each is followed by those that are declared to come after it, else by name."""
-        for name in sorted(name for name, place in self.places.items() if place == (section, after)):
-            yield self.commands[name]
-            yield from self.in_section(section, name)
+    def in_section(self, section: str) -> list[click.Command]:
+        """The commands of a section, in the order of their places, those of the same place by name."""
+        placed = sorted((place, name) for name, (of, place) in self.places.items() if of == section)
+        return [self.commands[name] for _, name in placed]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [str(command.name) for section in SECTIONS for command in self.in_section(section)]
@@ -134,25 +135,23 @@ def main() -> None:
     """
 
 
-def command(
-    section: str, summary: str, *, name: str | None = None, after: str | None = None
-) -> Callable[[Callable[..., Any]], Command]:
+def command(section: str, summary: str, *, name: str | None = None, place: int = LAST) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a command of `femto`.
 
     section: one of SECTIONS, under which `femto --help` lists it. summary: a few words for that list. name: of the command, if it
-    is not the function's. after: the command of the same section that it comes after in the list.
+    is not the function's. place: in its section of the list; those with smaller numbers come before it.
     """
 
     def decorate(function: Callable[..., Any]) -> Command:
-        return main.add(click.command(name, cls=Command, short_help=summary)(function), section, after)
+        return main.add(click.command(name, cls=Command, short_help=summary)(function), section, place)
 
     return decorate
 
 
-def group(section: str, summary: str, *, after: str | None = None) -> Callable[[Callable[..., Any]], Subcommands]:
+def group(section: str, summary: str, *, place: int = LAST) -> Callable[[Callable[..., Any]], Subcommands]:
     """Make a function a command that has commands. The arguments are those of `command`."""
 
     def decorate(function: Callable[..., Any]) -> Subcommands:
-        return main.add(click.group(cls=Subcommands, short_help=summary)(function), section, after)
+        return main.add(click.group(cls=Subcommands, short_help=summary)(function), section, place)
 
     return decorate
