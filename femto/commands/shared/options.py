@@ -9,6 +9,15 @@ import click
 PRESETS = ("modern", "reference")  # as femto.config has them, which loads more than `femto --help` should
 TOKENIZERS = ("ascii", "byte", "char", "bpe")
 
+KINDS = {  # what stands for a value, by the names that click gives its types
+    "integer": "INTEGER",
+    "integer range": "INTEGER",
+    "float": "NUMBER",
+    "float range": "NUMBER",
+    "path": "PATH",
+    "text": "TEXT",
+}
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -22,19 +31,16 @@ class Option(click.Option):
     def __init__(self, *arguments: Any, values: str = "", default_text: str = "", old: str = "", **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.values = values or in_words(self.type)
-        default = attributes.get("default")
-        self.default_text = default_text
-        if not default_text and default is not None and not self.is_flag:
-            self.default_text = f"{default:,}" if type(default) is int else str(default)
+        self.default_text = default_text or ("" if self.is_flag else shown(attributes.get("default")))
         self.old = old
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        shown = self.opts
-        self.opts = [*shown, self.old] if self.old else shown
+        told = self.opts
+        self.opts = [*told, self.old] if self.old else told
         try:
             super().add_to_parser(parser, ctx)
         finally:
-            self.opts = shown  # help, completion and messages know these alone
+            self.opts = told  # help, completion and messages know these alone
 
     @property
     def kind(self) -> str:
@@ -43,19 +49,22 @@ class Option(click.Option):
             return ""
         if isinstance(self.type, click.Choice):
             return f"[{'|'.join(self.type.choices)}]"
-        return self.metavar or {"INTEGER RANGE": "INTEGER", "FLOAT": "NUMBER", "FLOAT RANGE": "NUMBER"}.get(
-            self.type.name.upper(), self.type.name.upper()
-        )
+        return KINDS[self.type.name]
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        if self.hidden:
-            return None
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
         names = f"{', '.join(sorted(self.opts, key=len))} {self.kind}".rstrip()
         if self.secondary_opts:
             names = f"{names} / {', '.join(self.secondary_opts)}"
         default = f"default: {self.default_text}" if self.default_text else "required" if self.required else ""
         facts = "; ".join(filter(None, (self.values, default)))
         return names, f"{self.help} [{facts}]" if facts else self.help or ""
+
+
+def shown(default: object) -> str:
+    """The default of an option, as a person writes it."""
+    if isinstance(default, float):
+        return f"{default:g}"
+    return f"{default:,}" if isinstance(default, int) else str(default or "")
 
 
 def in_words(type_: object) -> str:
