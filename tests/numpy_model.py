@@ -1,4 +1,4 @@
-"""The whole model in float64 NumPy, written from SPEC sections 2 and 3 and from nothing in femto: the oracle of the graph.
+"""The whole model in float64 NumPy, written from docs/models.md and from nothing in femto/: the oracle of the graph.
 
 Takes parameters by the names that users see. Dropout masks are arrays, already scaled by 1/(1-p).
 """

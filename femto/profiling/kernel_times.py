@@ -81,7 +81,7 @@ def profile(trainer: Trainer, steps: int) -> tuple[list[KernelTime], float]:
 
 
 def _work(name: str, arguments: tuple[Any, ...]) -> tuple[str, float]:
-    """What to call the shapes of a call, and its floating-point operations as SPEC section 8 counts them."""
+    """What to call the shapes of a call, and its floating-point operations: what the mathematics needs."""
     if name == "matmul":
         out, a, _, transpose_a, transpose_b, residual, _, gelu_slope, factor, column_sums = arguments
         m, n = out.shape

@@ -1,0 +1,77 @@
+"""The words that a reader follows: links, paths, the list of what is public, and examples."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import femto
+from femto import kernels
+from femto.dummy_data import addition_dummy
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# In backticks: a path from the root of the source, perhaps with arguments after it. `…` and `*` stand for something else.
+PATH = re.compile(r"`(?:\.venv/bin/)?(?:python3? )?((?:femto|tests|benches|docs|dummy_data|\.ci)/[\w./-]*)(?: [^`]*)?`")
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    return FENCED.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_leads_somewhere(page):
+    for target in LINK.findall(prose(page)):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{target} is not there"
+        assert not anchor or anchor in anchors(there), f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_path_of_the_source_exists(page):
+    missing = [path for path in PATH.findall(prose(page)) if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_the_index_names_every_page():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert {page.name for page in PAGES if page.parent == ROOT / "docs"} <= {"README.md", *re.findall(r"\((\w[\w-]*\.md)", index)}
+
+
+def test_the_library_page_lists_exactly_what_is_public():
+    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    section = page.split("<!-- names: femto -->")[1].split("<!-- end -->")[0]
+    first_cells = re.findall(r"^\| (`.*?) \|", section, re.M)
+    listed = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(listed) == sorted(femto.__all__)
+    of_kernels = page.split("## `femto.kernels`")[1].split("```")[0]
+    assert set(kernels.__all__) <= set(re.findall(r"`(\w+)`", of_kernels))
+
+
+def python_blocks(page: Path) -> list[str]:
+    return [body for language, body in FENCED.findall(page.read_text(encoding="utf-8")) if language == "python"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=named)
+def test_examples_in_python_run(page, tmp_path, monkeypatch):
+    """One after another, in a folder with a text, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    Path("dataset.txt").write_text(addition_dummy.generate(lines=2000), encoding="utf-8")
+    names: dict[str, object] = {}
+    for body in python_blocks(page):
+        exec(compile(body, named(page), "exec"), names)
