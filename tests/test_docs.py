@@ -8,6 +8,7 @@ import pytest
 import femto
 from femto import kernels
 from femto.dummy_data import addition_dummy
+from femto.experiments import reading
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -61,6 +62,13 @@ def test_the_library_page_lists_exactly_what_is_public():
     assert sorted(listed) == sorted(femto.__all__)
     of_kernels = page.split("## `femto.kernels`")[1].split("```")[0]
     assert set(kernels.__all__) <= set(re.findall(r"`(\w+)`", of_kernels))
+
+
+def test_the_example_of_a_recipe_is_one(tmp_path):
+    blocks = dict(FENCED.findall((ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")))
+    path = tmp_path / "mine.toml"
+    path.write_text(blocks["toml"], encoding="utf-8")
+    assert len(reading.load(str(path)).plan("modern").checks) == 2
 
 
 def python_blocks(page: Path) -> list[str]:
