@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from femto.commands.shared.command_line import group
-from femto.commands.shared.options import PRESETS, json_option, option, print_json, quiet_option, threads_option
+from femto.commands.shared.options import json_option, option, print_json, quiet_option, threads_option
 from femto.commands.shared.run_progress import show_progress
+from femto.config import PRESETS
 
 if TYPE_CHECKING:
     from femto.experiments.engine import Run
@@ -141,7 +142,7 @@ def measures(as_json: bool) -> None:
 @click.argument("name", metavar="NUMBER|FILE.toml")
 @option(
     "--preset",
-    type=click.Choice(PRESETS),
+    type=click.Choice(tuple(PRESETS)),
     default_text="modern, if the recipe has it",
     help="The variant: with the settings of femto, or with those of the original program.",
 )

@@ -24,15 +24,17 @@ def info(model: str, as_json: bool) -> None:
     from femto import checkpoint, config
     from femto.analysis import lineage
     from femto.model import count_parameters
+    from femto.optimizers import OPTIMIZERS
     from femto.training import trainer
 
     loaded = checkpoint.load(model)
     shape, history, tokenizer = loaded.model.config, loaded.history, loaded.tokenizer
-    # Of training: parameters, gradients, two moments; and the activations of the windows that are computed together.
+    # Of training: gradients, the optimiser's state; and the activations of the windows that are computed together.
     together = trainer.micro_batch_size(shape, loaded.training)
+    optimizer = OPTIMIZERS[loaded.training.optimizer]
     memory = {
         "parameters": 4 * shape.num_parameters,
-        "training_state": 12 * shape.num_parameters,
+        "training_state": 4 * shape.num_parameters + optimizer.state_bytes(shape.num_parameters),
         "activations": together * trainer.activation_bytes(shape),
     }
     if as_json:
@@ -58,14 +60,15 @@ def info(model: str, as_json: bool) -> None:
     click.echo(f"{model}: {shape.num_parameters:,} parameters, {history.num_steps:,} steps")
     click.echo(
         f"shape: d={shape.embedding_degree}, L={shape.num_layers}, H={shape.num_heads} of {shape.head_size}, "
-        f"T={shape.num_tokens}, V={shape.vocab_size}; block {shape.block}, positions {shape.positional_encoding}"
+        f"T={shape.num_tokens}, V={shape.vocab_size}; block {shape.block}, positions {shape.positional_encoding}, "
+        f"norm {shape.norm}, numerics {shape.numerics}"
     )
     parts = ", ".join(f"{name} {count:,}" for name, count in count_parameters(shape).items())
     click.echo(f"parameters: {parts}")
     sizes = {name: f"{size / 2**20:,.1f} MiB" for name, size in memory.items()}
     click.echo(
-        f"memory: parameters {sizes['parameters']}; training adds {sizes['training_state']} of gradients and moments, and "
-        f"{sizes['activations']} of activations of {together} windows"
+        f"memory: parameters {sizes['parameters']}; training adds {sizes['training_state']} of gradients and the optimiser's "
+        f"state, and {sizes['activations']} of activations of {together} windows"
     )
     case = "" if tokenizer.case_sensitive else ", case insensitive"
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")

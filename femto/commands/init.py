@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.new_model import report
 from femto.commands.shared.options import (
@@ -43,19 +44,19 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
 @case_option
 @option(
     "--positional-encoding",
-    type=click.Choice(["none", "absolute", "learned", "rotary"]),
+    type=click.Choice(config.POSITIONAL_ENCODINGS),
     default_text="rotary with the preset modern, absolute with reference",
     help="How the model knows the positions of tokens.",
 )
 @option(
     "--block",
-    type=click.Choice(["pre-norm", "reference"]),
+    type=click.Choice(config.BLOCKS),
     default_text="that of the preset",
     help="How a layer adds its result: to the residual stream (pre-norm), or to the normalised stream (reference).",
 )
 @option(
     "--initializer",
-    type=click.Choice(["scaled", "reference"]),
+    type=click.Choice(config.INITIALIZERS),
     default_text="that of the preset",
     help="How the random parameters are drawn: scaled by the width of the model, or all alike as in the original program.",
 )
@@ -107,7 +108,7 @@ def _init(
     as_json: bool,
     **shape: Any,
 ) -> None:
-    from femto import checkpoint, config
+    from femto import checkpoint
     from femto.system import random_numbers
 
     checkpoint.check_target(model, replace=force)

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import (
     Decorated,
+    by_role_option,
     dataset_option,
     json_option,
     model_option,
@@ -51,7 +53,7 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
 )
 @setting(
     "--decay",
-    click.Choice(["linear", "cosine"]),
+    click.Choice(config.DECAYS),
     "",
     "How the learning rate falls: along a line, or along half a cosine wave.",
 )
@@ -66,6 +68,19 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
 @setting("--epsilon", float, "1e-30 to 1", "What AdamW adds to the root of the mean square, so that it never divides by zero.")
 @setting(
     "--clip-norm", float, "0 to 1e30", "The largest norm of the gradient. Larger ones are scaled down to it. 0 is no clipping."
+)
+@setting("--optimizer", click.Choice(config.OPTIMIZERS), "", "How gradients become updates of the parameters.")
+@by_role_option(
+    "--learning-rate-factor",
+    "learning_rate_factors",
+    STORED + ", at first 1",
+    "What the learning rate is multiplied with for the tensors of a role.",
+)
+@by_role_option(
+    "--weight-decay-of",
+    "weight_decays",
+    STORED + ", at first --weight-decay",
+    "The weight decay for the tensors of a role.",
 )
 @setting("--validation-split", float, "0 to 0.9", "The last part of the text, as a share of its tokens, that is not trained on.")
 @option(
@@ -100,6 +115,13 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
     default_text=STORED,
     help="The seed of the choice of windows and of dropout.",
 )
+@option(
+    "--numerics",
+    type=click.Choice(["stored", "latest"]),
+    default="stored",
+    help="Which version of the arithmetic to follow from here on: the model's own, which goes on to the same bytes as ever, or "
+    "the newest. The history records the change.",
+)
 @option("--reset-optimizer", is_flag=True, help="Drop the state of the optimiser. The learning rate warms up again.")
 @option(
     "--on-non-finite",
@@ -120,6 +142,7 @@ def train(
     sample_prompt: str,
     sample_tokens: int,
     metrics: str | None,
+    numerics: str,
     reset_optimizer: bool,
     on_non_finite: str,
     quiet: bool,
@@ -134,7 +157,7 @@ def train(
     """
     import numpy as np
 
-    from femto import checkpoint, config, data, generation, growth
+    from femto import checkpoint, data, generation, growth
     from femto.commands.shared.progress import Progress, StopRequest
     from femto.errors import DataError
     from femto.optimizers.schedule import learning_rate
@@ -151,6 +174,9 @@ def train(
         loaded.training = config.updated(loaded.training, settings)
         if reset_optimizer:
             growth.reset_optimizer(loaded)
+        moves = numerics == "latest" and loaded.model.config.numerics != config.LATEST_NUMERICS
+        if moves:
+            loaded.move_to_numerics()
         read = data.load_dataset(dataset, loaded.tokenizer)
         unknown_warning(read.num_unknown, len(read.ids), dataset)
         session = Session(loaded, read, model, save_every, validate_every, on_non_finite=on_non_finite)
@@ -187,7 +213,7 @@ def train(
                     if stop():
                         break
                 progress.say(sample)
-        if steps == 0 and reset_optimizer:
+        if steps == 0 and (reset_optimizer or moves):
             checkpoint.save(loaded, model)
     history = loaded.history
     result = {

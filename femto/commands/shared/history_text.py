@@ -29,6 +29,8 @@ def _entry_line(event: "Event") -> str:
         return f"insert-head, {entry.get('count')} more in every layer"
     if kind == "extend-context":
         return f"extend-context to {entry.get('num_tokens')} tokens"
+    if kind == "numerics":
+        return f"numerics {entry.get('after')} from here on, {entry.get('before')} before"
     if kind != "session":
         return str(kind)
     dataset = entry["dataset"]

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-PRESETS = ("modern", "reference")  # as femto.config has them, which loads more than `femto --help` should
+from femto.config import PRESETS, ROLES
+
 TOKENIZERS = ("ascii", "byte", "char", "bpe")
 
 KINDS = {  # what stands for a value, by the names that click gives its types
@@ -81,6 +82,25 @@ def option(*declarations: str, **attributes: Any) -> Callable[[Decorated], Decor
     return click.option(*declarations, cls=Option, **attributes)
 
 
+def by_role_option(declaration: str, field: str, default_text: str, help: str) -> Callable[[Decorated], Decorated]:
+    """An option of ROLE=NUMBER that may be given several times: a dictionary, or None if it is not given."""
+
+    def parse(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, float] | None:
+        found = {}
+        for value in values:
+            role, equals, number = value.partition("=")
+            try:
+                found[role] = float(number)
+            except ValueError:
+                equals = ""
+            if not equals:
+                raise click.BadParameter(f"expected ROLE=NUMBER, such as bias=0, got {value!r}", ctx, parameter)
+        return found or None
+
+    roles = f"ROLE=NUMBER, ROLE one of {', '.join(ROLES)}, NUMBER from 0 to 1000; may be given for several roles"
+    return option(declaration, field, multiple=True, callback=parse, values=roles, default_text=default_text, help=help)
+
+
 def together(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
     """Several options as one decorator; help shows them in this order."""
 
@@ -112,7 +132,7 @@ force_option = option("--force", is_flag=True, help="Replace the output file if 
 preset_option = option(
     "--preset",
     default="modern",
-    type=click.Choice(PRESETS),
+    type=click.Choice(tuple(PRESETS)),
     help="The set of defaults for the architecture and for training; reference is what the original program computes.",
 )
 tokenizer_option = option(
