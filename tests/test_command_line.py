@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import femto
 from femto.commands import main
 from femto.commands.shared.command_line import SECTIONS
-from femto.commands.shared.options import PRESETS, Option
+from femto.commands.shared.options import Option
 from femto.config import TrainConfig
 from femto.errors import ConfigError
 
@@ -135,10 +135,6 @@ def test_the_ranges_that_help_tells_are_those_that_training_allows():
                 assert raised.value.field == option.name
             compared += 1
     assert compared == 12
-
-
-def test_the_presets_offered_are_those_that_there_are():
-    assert tuple(femto.PRESETS) == PRESETS
 
 
 @pytest.mark.parametrize(("words", "option"), OLD, ids=[f"{' '.join(words)} {option.old}" for words, option in OLD])
