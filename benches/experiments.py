@@ -22,8 +22,8 @@ def record(numbers: list[str], preset: str, texts: dict[str, str | None], budget
         command = [sys.executable, "-m", "femto", "experiment", "run", number, "--preset", preset, "--json", "--seed", str(seed)]
         command += ["--folder", str(root / f"{number}-{preset}"), "--quiet"]
         text = texts.get(reading.load(number).data)
-        command += ["--data", text] if text else []
-        command += ["--budget", str(budget)] if budget else []
+        command += ["--dataset", text] if text else []
+        command += ["--max-minutes", str(budget)] if budget else []
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
         if done.returncode not in (0, 3):
             sys.exit(f"experiment {number} ended with status {done.returncode}")
