@@ -1,7 +1,7 @@
 """Compiled kernels; their public face is `femto.kernels`."""
 
 try:
-    from femto._kernels import core
+    import femto._kernels.core as core
 except ImportError as error:
     raise ImportError(
         "femto's compiled kernels are not built here. In a source folder, build them in place with `pip install -e .`, or run "

@@ -1,5 +1,6 @@
 # Checks at the public edge: every array is a buffer of the right type, shape and stride before a kernel sees its pointer,
-# and no output shares memory with another argument unless the kernel allows exactly that.
+# and no output shares memory with another argument unless the kernel allows exactly that. Then the call, which is timed when a hook
+# is set (timing.pxi).
 
 cdef enum:
     MAX_ARGUMENTS = 12
@@ -13,13 +14,26 @@ cdef enum Access:
     WRITE_IN_PLACE
 
 
+@cython.final
 cdef class Arguments:
-    """The arrays of one call: held until the call ends, then released."""
+    """The arrays of one call: held until the call ends, then released.
+
+    A kernel's function takes its arrays, which fills its struct, and then always goes:
+
+        arrays.check_overlap()
+        with nogil:
+            arrays.start()
+            status = femto_name(&p)
+            arrays.stop()
+        if arrays.finish(status):
+            arrays.report("name", {sizes by name}, (what is fused to it), floating-point operations)
+    """
 
     cdef Py_buffer views[MAX_ARGUMENTS]
     cdef const char *names[MAX_ARGUMENTS]
     cdef Access access[MAX_ARGUMENTS]
     cdef int count
+    cdef double started, stopped  # 0 when nobody wants to know
 
     def __dealloc__(self):
         cdef int i
@@ -93,6 +107,31 @@ cdef class Arguments:
                 raise ValueError(f"{self.names[i].decode()} shares memory with {self.names[j].decode()}")
         return 0
 
+    cdef void start(self) noexcept nogil:
+        if timing:
+            self.started = perf_counter()
+
+    cdef void stop(self) noexcept nogil:
+        if self.started > 0.0:
+            self.stopped = perf_counter()
+
+    cdef bint finish(self, int status) except -1:
+        """Whether the call was timed, and is to be reported."""
+        if status:
+            raise MemoryError("no memory for a kernel's scratch space")
+        return self.started > 0.0
+
+    cdef int report(self, str operation, dict sizes, tuple extras=(), double flops=0.0) except -1:
+        cdef object hook = timing_hook
+        cdef Py_ssize_t nbytes = 0
+        cdef int i
+        if hook is None:
+            return 0
+        for i in range(self.count):
+            nbytes += self.views[i].len
+        hook(operation, sizes, extras, flops, nbytes, self.started, self.stopped - self.started)
+        return 0
+
 
 cdef tuple shape_of(Py_buffer *view):
     return tuple([view.shape[i] for i in range(view.ndim)])
@@ -129,12 +168,6 @@ cdef bint overlap(Py_buffer *a, Py_buffer *b) noexcept:
     return True
 
 
-cdef int finish(int status) except -1:
-    if status:
-        raise MemoryError("no memory for a kernel's scratch space")
-    return 0
-
-
 cdef int64_t integer(object value, str name, int64_t lowest, int64_t highest) except? -1:
     cdef object number = index(value)
     if not lowest <= number <= highest:
@@ -142,7 +175,7 @@ cdef int64_t integer(object value, str name, int64_t lowest, int64_t highest) ex
     return number
 
 
-cdef int set_dropout(femto_dropout *dropout, double probability, object seed, object step, object site) except -1:
+cdef int set_dropout(femto_dropout_settings *dropout, double probability, object seed, object step, object site) except -1:
     if not 0.0 <= probability < 1.0:
         raise ValueError(f"dropout: expected 0 <= probability < 1, got {probability}")
     cdef uint64_t key = index(seed) & 0xFFFFFFFFFFFFFFFF

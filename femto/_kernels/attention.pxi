@@ -1,6 +1,36 @@
-cdef int set_attention(femto_attention_arguments *p, Arguments arrays, object qkv, object out, object row_max,
-                       object row_scale, int64_t batch, int64_t tokens, int64_t heads,
-                       int64_t head_size, Access access) except -1:
+cdef extern from "attention.h" nogil:
+    ctypedef struct femto_attention_forward_arguments:
+        const float *qkv
+        int64_t ld_qkv
+        float *out
+        int64_t ld_out
+        float *row_max
+        float *row_scale
+        int64_t batch, tokens, heads, head_size
+        int64_t first_sequence
+        femto_dropout_settings dropout
+    int femto_attention_forward(const femto_attention_forward_arguments *p)
+
+    ctypedef struct femto_attention_backward_arguments:
+        femto_attention_forward_arguments forward
+        const float *d_out
+        int64_t ld_d_out
+        float *d_qkv
+        int64_t ld_d_qkv
+    int femto_attention_backward(const femto_attention_backward_arguments *p)
+
+    ctypedef struct femto_attention_decode_arguments:
+        float *out
+        const float *query
+        const float *keys
+        const float *values
+        int64_t heads, head_size, length, capacity
+    int femto_attention_decode(const femto_attention_decode_arguments *p)
+
+
+cdef int set_attention(femto_attention_forward_arguments *p, Arguments arrays, object qkv, object out, object row_max,
+                       object row_scale, int64_t batch, int64_t tokens, int64_t heads, int64_t head_size, double dropout,
+                       object seed, object step, object site, object first_sequence, Access access) except -1:
     cdef int64_t d = heads * head_size
     if batch < 0 or tokens < 1 or heads < 1 or head_size < 1:
         raise ValueError(f"qkv: tokens, heads and head size must be positive, got {tokens}, {heads}, {head_size}, "
@@ -10,74 +40,73 @@ cdef int set_attention(femto_attention_arguments *p, Arguments arrays, object qk
     p.out = arrays.matrix(out, b"out", batch * tokens, d, access, &p.ld_out)
     p.row_max = <float *>arrays.flat(row_max, b"row_max", batch * heads * tokens, access, False)
     p.row_scale = <float *>arrays.flat(row_scale, b"row_scale", batch * heads * tokens, access, False)
-    p.d_out = NULL
-    p.d_qkv = NULL
-    p.ld_d_out = p.ld_d_qkv = 0
+    set_dropout(&p.dropout, dropout, seed, step, site)
+    p.first_sequence = integer(first_sequence, "first_sequence", 0, MAX_FIRST)
     return 0
+
+
+cdef int report_attention(Arguments arrays, str operation, const femto_attention_forward_arguments *p, int products) except -1:
+    """`products` of T x T by hs a head, of which the causal half is needed."""
+    return arrays.report(operation, {"batch": p.batch, "heads": p.heads, "tokens": p.tokens, "head_size": p.head_size},
+                         ("dropout",) if p.dropout.threshold < 65536 else (),
+                         <double>products * <double>(p.batch * p.heads * p.head_size) * <double>p.tokens * <double>p.tokens)
 
 
 def attention_forward(object out, object row_max, object row_scale, object qkv, int64_t batch,
                       int64_t tokens, int64_t heads, int64_t head_size, double dropout, object seed, object step, object site,
                       object first_sequence):
     cdef Arguments arrays = Arguments()
-    cdef femto_attention_arguments p
+    cdef femto_attention_forward_arguments p
     cdef int status
-    set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, WRITE)
-    set_dropout(&p.dropout, dropout, seed, step, site)
-    p.first_sequence = integer(first_sequence, "first_sequence", 0, MAX_FIRST)
+    set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, dropout, seed, step, site,
+                  first_sequence, WRITE)
     arrays.check_overlap()
     with nogil:
-        status = kernels.attention_forward(&p)
-    finish(status)
+        arrays.start()
+        status = femto_attention_forward(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        report_attention(arrays, "attention_forward", &p, 2)
 
 
 def attention_backward(object d_qkv, object d_out, object out, object row_max, object row_scale, object qkv,
                        int64_t batch, int64_t tokens, int64_t heads, int64_t head_size, double dropout,
                        object seed, object step, object site, object first_sequence):
     cdef Arguments arrays = Arguments()
-    cdef femto_attention_arguments p
+    cdef femto_attention_backward_arguments p
     cdef int status
-    set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, READ)
-    set_dropout(&p.dropout, dropout, seed, step, site)
-    p.first_sequence = integer(first_sequence, "first_sequence", 0, MAX_FIRST)
+    set_attention(&p.forward, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, dropout, seed, step, site,
+                  first_sequence, READ)
     p.d_out = arrays.matrix(d_out, b"d_out", batch * tokens, heads * head_size, READ, &p.ld_d_out)
     p.d_qkv = arrays.matrix(d_qkv, b"d_qkv", batch * tokens, 3 * heads * head_size, WRITE, &p.ld_d_qkv)
     arrays.check_overlap()
     with nogil:
-        status = kernels.attention_backward(&p)
-    finish(status)
+        arrays.start()
+        status = femto_attention_backward(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        report_attention(arrays, "attention_backward", &p.forward, 4)  # the scores that are computed again do not count
 
 
 def attention_decode(object out, object query, object keys, object values, int64_t heads, int64_t head_size, object length,
                      int64_t capacity):
     cdef Arguments arrays = Arguments()
+    cdef femto_attention_decode_arguments p
     cdef int64_t padded = (head_size + 15) // 16 * 16
     cdef int status
     if heads < 1 or head_size < 1 or capacity % 16 or not 1 <= index(length) <= capacity:
         raise ValueError(f"keys: expected capacity a multiple of 16 and 1 <= length <= capacity, "
                          f"got heads {heads}, head size {head_size}, length {length}, capacity {capacity}")
-    cdef int64_t seen = length
-    cdef const float *query_ = <const float *>arrays.flat(query, b"query", heads * head_size, READ, False)
-    cdef const float *keys_ = <const float *>arrays.flat(keys, b"keys", heads * head_size * capacity, READ, False)
-    cdef const float *values_ = <const float *>arrays.flat(values, b"values", heads * capacity * padded, READ, False)
-    cdef float *out_ = <float *>arrays.flat(out, b"out", heads * head_size, WRITE, False)
+    p.heads, p.head_size, p.length, p.capacity = heads, head_size, length, capacity
+    p.query = <const float *>arrays.flat(query, b"query", heads * head_size, READ, False)
+    p.keys = <const float *>arrays.flat(keys, b"keys", heads * head_size * capacity, READ, False)
+    p.values = <const float *>arrays.flat(values, b"values", heads * capacity * padded, READ, False)
+    p.out = <float *>arrays.flat(out, b"out", heads * head_size, WRITE, False)
     arrays.check_overlap()
     with nogil:
-        status = kernels.attention_decode(out_, query_, keys_, values_, heads, head_size, seen, capacity)
-    finish(status)
-
-
-def rotary(object x, object cosine, object sine, int64_t tokens, int64_t heads, int64_t head_size, bint inverse):
-    cdef Arguments arrays = Arguments()
-    cdef Py_buffer *view = arrays.take(x, b"x", WRITE, False)
-    cdef int64_t ld
-    if tokens < 1 or heads < 1 or head_size < 1 or view.ndim != 2 or view.shape[1] != heads * head_size:
-        raise ValueError(f"x: expected shape (rows, {heads * head_size}), got {shape_of(view)}")
-    arrays.rows_of(view, b"x", &ld)
-    cdef int64_t rows = view.shape[0]
-    cdef float *x_ = <float *>view.buf
-    cdef const float *cosine_ = <const float *>arrays.flat(cosine, b"cosine", tokens * (head_size // 2), READ, False)
-    cdef const float *sine_ = <const float *>arrays.flat(sine, b"sine", tokens * (head_size // 2), READ, False)
-    arrays.check_overlap()
-    with nogil:
-        kernels.rotary(x_, ld, cosine_, sine_, rows, tokens, heads, head_size, inverse)
+        arrays.start()
+        status = femto_attention_decode(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        arrays.report("attention_decode", {"heads": heads, "head_size": head_size, "length": p.length, "capacity": capacity},
+                      (), 4.0 * <double>(heads * head_size) * <double>p.length)

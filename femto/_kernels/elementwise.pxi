@@ -1,118 +1,181 @@
+cdef extern from "elementwise.h" nogil:
+    ctypedef struct femto_gelu_forward_arguments:
+        float *out
+        const float *x
+        int64_t count
+    int femto_gelu_forward(const femto_gelu_forward_arguments *p)
+
+    ctypedef struct femto_gelu_backward_arguments:
+        float *dx
+        const float *dout
+        const float *x
+        int64_t count
+    int femto_gelu_backward(const femto_gelu_backward_arguments *p)
+
+    ctypedef struct femto_exponential_arguments:
+        float *out
+        const float *x
+        int64_t count
+    int femto_exponential(const femto_exponential_arguments *p)
+
+    ctypedef struct femto_dropout_arguments:
+        float *out
+        const float *x
+        const float *residual
+        int64_t rows, columns
+        int64_t first_row
+        femto_dropout_settings dropout
+    int femto_dropout(const femto_dropout_arguments *p)
+
+    ctypedef struct femto_sum_of_squares_arguments:
+        double *total
+        const float *x
+        int64_t count
+    int femto_sum_of_squares(const femto_sum_of_squares_arguments *p)
+
+    ctypedef struct femto_adamw_arguments:
+        float *parameters
+        float *m
+        float *v
+        const float *gradients
+        int64_t count
+        int64_t step
+        double beta1, beta2
+        float gradient_scale, learning_rate, epsilon, weight_decay
+    int femto_adamw(const femto_adamw_arguments *p)
+
+    ctypedef struct femto_fma_burn_arguments:
+        double *flops
+        int64_t iterations
+    int femto_fma_burn(const femto_fma_burn_arguments *p)
+
+
 def gelu_forward(object out, object x):
     cdef Arguments arrays = Arguments()
-    cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
-    cdef int64_t count = arrays.views[0].len // 4
-    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE_IN_PLACE, False)
+    cdef femto_gelu_forward_arguments p
+    cdef int status
+    p.x = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
+    p.count = arrays.views[0].len // 4
+    p.out = <float *>arrays.flat(out, b"out", p.count, WRITE_IN_PLACE, False)
     arrays.check_overlap()
     with nogil:
-        kernels.gelu_forward(out_, x_, count)
+        arrays.start()
+        status = femto_gelu_forward(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        arrays.report("gelu_forward", {"count": p.count})
 
 
 def gelu_backward(object dx, object dout, object x):
     cdef Arguments arrays = Arguments()
-    cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
-    cdef int64_t count = arrays.views[0].len // 4
-    cdef const float *dout_ = <const float *>arrays.flat(dout, b"dout", count, READ_IN_PLACE, False)
-    cdef float *dx_ = <float *>arrays.flat(dx, b"dx", count, WRITE_IN_PLACE, False)
+    cdef femto_gelu_backward_arguments p
+    cdef int status
+    p.x = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
+    p.count = arrays.views[0].len // 4
+    p.dout = <const float *>arrays.flat(dout, b"dout", p.count, READ_IN_PLACE, False)
+    p.dx = <float *>arrays.flat(dx, b"dx", p.count, WRITE_IN_PLACE, False)
     arrays.check_overlap()
     with nogil:
-        kernels.gelu_backward(dx_, dout_, x_, count)
+        arrays.start()
+        status = femto_gelu_backward(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        arrays.report("gelu_backward", {"count": p.count})
 
 
 def exponential(object out, object x):
     cdef Arguments arrays = Arguments()
-    cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
-    cdef int64_t count = arrays.views[0].len // 4
-    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE_IN_PLACE, False)
+    cdef femto_exponential_arguments p
+    cdef int status
+    p.x = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
+    p.count = arrays.views[0].len // 4
+    p.out = <float *>arrays.flat(out, b"out", p.count, WRITE_IN_PLACE, False)
     arrays.check_overlap()
     with nogil:
-        kernels.exponential(out_, x_, count)
+        arrays.start()
+        status = femto_exponential(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        arrays.report("exponential", {"count": p.count})
 
 
 def dropout(object out, object x, object residual, int64_t columns, double probability, object seed, object step,
             object site, object first_row):
     cdef Arguments arrays = Arguments()
-    cdef femto_dropout settings
+    cdef femto_dropout_arguments p
     cdef int status
-    cdef int64_t first = integer(first_row, "first_row", 0, MAX_FIRST)
-    set_dropout(&settings, probability, seed, step, site)
-    cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
+    p.first_row = integer(first_row, "first_row", 0, MAX_FIRST)
+    set_dropout(&p.dropout, probability, seed, step, site)
+    p.x = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     cdef int64_t count = arrays.views[0].len // 4
     if columns < 1 or count % columns:
         raise ValueError(f"x: {count} elements are not rows of {columns} columns")
-    cdef const float *residual_ = NULL
+    p.rows, p.columns = count // columns, columns
+    p.residual = NULL
     if residual is not None:
-        residual_ = <const float *>arrays.flat(residual, b"residual", count, READ_IN_PLACE, False)
-    cdef float *out_ = <float *>arrays.flat(out, b"out", count, WRITE_IN_PLACE, False)
+        p.residual = <const float *>arrays.flat(residual, b"residual", count, READ_IN_PLACE, False)
+    p.out = <float *>arrays.flat(out, b"out", count, WRITE_IN_PLACE, False)
     arrays.check_overlap()
     with nogil:
-        status = kernels.dropout(out_, x_, residual_, &settings, first, count // columns, columns)
-    finish(status)
+        arrays.start()
+        status = femto_dropout(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        arrays.report("dropout", {"rows": p.rows, "columns": columns}, ("residual",) if p.residual != NULL else ())
 
 
 def sum_of_squares(object x):
     cdef Arguments arrays = Arguments()
-    cdef const float *x_ = <const float *>arrays.flat(x, b"x", -1, READ, False)
-    cdef int64_t count = arrays.views[0].len // 4, i
-    cdef int64_t blocks = (count + FEMTO_SQUARES_BLOCK - 1) // FEMTO_SQUARES_BLOCK
+    cdef femto_sum_of_squares_arguments p
     cdef double total = 0.0
-    cdef double *partials = <double *>PyMem_RawMalloc((blocks + 1) * sizeof(double))
-    if partials == NULL:
-        raise MemoryError("no memory for the partial sums of sum_of_squares")
+    cdef int status
+    p.total = &total
+    p.x = <const float *>arrays.flat(x, b"x", -1, READ, False)
+    p.count = arrays.views[0].len // 4
     with nogil:
-        kernels.sum_of_squares(partials, x_, count)
-        for i in range(blocks):
-            total += partials[i]
-    PyMem_RawFree(partials)
+        arrays.start()
+        status = femto_sum_of_squares(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        arrays.report("sum_of_squares", {"count": p.count})
     return total
-
-
-cdef double power(double base, int64_t exponent) noexcept:
-    """By squaring: the pow of one C library rounds otherwise than that of another."""
-    cdef double result = 1.0
-    while exponent > 0:
-        if exponent & 1:
-            result *= base
-        base *= base
-        exponent >>= 1
-    return result
 
 
 def adamw(object parameters, object m, object v, object gradients, float gradient_scale, float learning_rate, double beta1,
           double beta2, float epsilon, float weight_decay, object step):
     cdef Arguments arrays = Arguments()
-    cdef float *parameters_ = <float *>arrays.flat(parameters, b"parameters", -1, WRITE, False)
-    cdef int64_t count = arrays.views[0].len // 4
-    cdef float *m_ = <float *>arrays.flat(m, b"m", count, WRITE, False)
-    cdef float *v_ = <float *>arrays.flat(v, b"v", count, WRITE, False)
-    cdef const float *gradients_ = <const float *>arrays.flat(gradients, b"gradients", count, READ, False)
-    cdef int64_t steps = integer(step, "adamw: step", 0, 2**62) + 1
+    cdef femto_adamw_arguments p
+    cdef int status
+    p.parameters = <float *>arrays.flat(parameters, b"parameters", -1, WRITE, False)
+    p.count = arrays.views[0].len // 4
+    p.m = <float *>arrays.flat(m, b"m", p.count, WRITE, False)
+    p.v = <float *>arrays.flat(v, b"v", p.count, WRITE, False)
+    p.gradients = <const float *>arrays.flat(gradients, b"gradients", p.count, READ, False)
+    p.step = integer(step, "adamw: step", 0, 2**62)
     if not (0.0 <= beta1 < 1.0 and 0.0 <= beta2 < 1.0):
         raise ValueError(f"adamw: expected betas in [0, 1), got {beta1} and {beta2}")
+    p.beta1, p.beta2 = beta1, beta2
+    p.gradient_scale, p.learning_rate, p.epsilon, p.weight_decay = gradient_scale, learning_rate, epsilon, weight_decay
     arrays.check_overlap()
-    cdef double correction1 = 1.0 - power(beta1, steps), correction2 = 1.0 - power(beta2, steps)
     with nogil:
-        kernels.adamw(parameters_, m_, v_, gradients_, count, gradient_scale, learning_rate, <float>beta1, <float>beta2,
-                      epsilon, weight_decay, correction1, correction2)
+        arrays.start()
+        status = femto_adamw(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        arrays.report("adamw", {"count": p.count})
 
 
-cdef struct Burn:
-    int64_t iterations
-    double flops
-
-
-cdef void burn_task(void *arguments, int64_t index) noexcept nogil:
-    cdef Burn *burn = <Burn *>arguments
-    cdef double flops = kernels.fma_burn(burn.iterations)
-    if index == 0:
-        burn.flops = flops
-
-
-def fma_burn(int64_t iterations):
-    cdef Burn burn
-    cdef int threads = femto_get_threads()
-    burn.iterations = iterations
-    burn.flops = 0.0
+def fma_burn(object iterations):
+    cdef Arguments arrays = Arguments()
+    cdef femto_fma_burn_arguments p
+    cdef double flops = 0.0
+    cdef int status
+    p.flops = &flops
+    p.iterations = integer(iterations, "iterations", 1, 2**40)
     with nogil:
-        femto_parallel_for(threads, 1e9, burn_task, &burn)
-    return burn.flops * threads
+        arrays.start()
+        status = femto_fma_burn(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        arrays.report("fma_burn", {"iterations": p.iterations}, (), flops)
+    return flops

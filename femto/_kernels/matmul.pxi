@@ -1,9 +1,30 @@
+cdef extern from "matmul.h" nogil:
+    ctypedef struct femto_matmul_arguments:
+        int64_t m, n, k
+        const float *a
+        int64_t a_row, a_column
+        const float *b
+        int64_t b_row, b_column
+        float *c
+        int64_t ldc
+        const float *initial
+        int64_t ld_initial
+        const float *bias
+        float *slope
+        int64_t ld_slope
+        const float *factor
+        int64_t ld_factor
+        float *column_sums
+    int femto_matmul(const femto_matmul_arguments *p)
+
+
 def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, object residual, object bias,
            object gelu_slope, object factor, object column_sums):
     cdef Arguments arrays = Arguments()
     cdef femto_matmul_arguments p
     cdef Py_buffer *view
     cdef int64_t ld, k_of_b
+    cdef int status
     p.initial = p.bias = NULL
     p.slope = NULL
     p.factor = NULL
@@ -48,7 +69,13 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
             raise ValueError("column_sums: only of a product with transpose_a, the gradient of weights")
         p.column_sums = <float *>arrays.flat(column_sums, b"column_sums", p.n, WRITE, False)
     arrays.check_overlap()
-    cdef int status
     with nogil:
-        status = kernels.matmul(&p)
-    finish(status)
+        arrays.start()
+        status = femto_matmul(&p)
+        arrays.stop()
+    if arrays.finish(status):
+        fused = {"transpose_a": transpose_a, "transpose_b": transpose_b, "residual": residual is not None,
+                 "bias": bias is not None, "factor": factor is not None, "gelu_slope": gelu_slope is not None,
+                 "column_sums": column_sums is not None}
+        arrays.report("matmul", {"m": p.m, "n": p.n, "k": p.k}, tuple([name for name, given in fused.items() if given]),
+                      2.0 * <double>p.m * <double>p.n * <double>p.k)

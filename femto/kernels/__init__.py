@@ -25,11 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto._kernels import core
-from femto._kernels.core import has_openmp, isa, num_threads, set_isa, set_num_threads, supported_isas
-from femto.kernels.threads import apply_environment
+from femto.kernels.threads import apply_environment, has_openmp, isa, num_threads, set_isa, set_num_threads, supported_isas
+from femto.kernels.timing import KernelCall, TimingHook, set_timing_hook
 
 __all__ = [
     "Dropout",
+    "KernelCall",
+    "TimingHook",
     "adamw",
     "attention_backward",
     "attention_decode",
@@ -39,6 +41,7 @@ __all__ = [
     "embedding_backward",
     "embedding_forward",
     "exponential",
+    "fma_burn",
     "gelu_backward",
     "gelu_forward",
     "has_openmp",
@@ -51,6 +54,7 @@ __all__ = [
     "rotary_tables",
     "set_isa",
     "set_num_threads",
+    "set_timing_hook",
     "sum_of_squares",
     "supported_isas",
 ]
@@ -335,7 +339,8 @@ def dropout(
 
 def sum_of_squares(x: Floats) -> float:
     """The sum of x^2 over all elements, for gradient clipping: float32 within blocks of 4,096, float64 between them."""
-    return core.sum_of_squares(x)
+    total: float = core.sum_of_squares(x)
+    return total
 
 
 def adamw(
@@ -358,3 +363,12 @@ def adamw(
     gradient_scale multiplies the gradients on the way in (clipping).
     """
     core.adamw(parameters, m, v, gradients, gradient_scale, learning_rate, beta1, beta2, epsilon, weight_decay, step)
+
+
+def fma_burn(iterations: int) -> float:
+    """Run independent multiply-adds in registers on every thread, for a machine's peak; returns the floating-point operations.
+
+    iterations: 1 to 2^40. One is 24 vector FMAs a thread (12 where the instruction set has 16 registers), each two operations a float.
+    """
+    flops: float = core.fma_burn(iterations)
+    return flops

@@ -1,10 +1,44 @@
-"""How many threads the kernels use, and which instruction set, from the environment and the machine."""
+"""How many threads the kernels use, and which instruction set: set, asked for, and chosen from environment and machine."""
 
 import os
 from pathlib import Path
 
 from femto._kernels import core
 from femto.errors import ConfigError
+
+
+def isa() -> str:
+    """The instruction set that kernels run on: "avx512", "avx2", "neon" or "base"."""
+    name: str = core.isa()
+    return name
+
+
+def supported_isas() -> list[str]:
+    """The instruction sets that this machine runs, best first."""
+    names: list[str] = core.supported_isas()
+    return names
+
+
+def set_isa(name: str) -> None:
+    """Run kernels on this instruction set, in the whole process. Raises ValueError for one that this machine does not run."""
+    core.set_isa(name)
+
+
+def has_openmp() -> bool:
+    """Whether kernels were built with threads."""
+    built: bool = core.has_openmp()
+    return built
+
+
+def num_threads() -> int:
+    """The threads that a kernel uses at most: 1 in a forked child and without OpenMP."""
+    threads: int = core.num_threads()
+    return threads
+
+
+def set_num_threads(threads: int) -> None:
+    """Let kernels use up to so many threads (1 to 4096), in the whole process. Changes no bit of any result."""
+    core.set_num_threads(threads)
 
 
 def default_num_threads() -> int:
@@ -54,10 +88,10 @@ def _cgroup_quota() -> int | None:
 
 def apply_environment() -> None:
     """Set the kernels' threads and, when FEMTO_ISA names one, their instruction set. Raises ConfigError."""
-    core.set_num_threads(default_num_threads())
-    isa = os.environ.get("FEMTO_ISA")
-    if isa:
+    set_num_threads(default_num_threads())
+    wanted = os.environ.get("FEMTO_ISA")
+    if wanted:
         try:
-            core.set_isa(isa)
+            set_isa(wanted)
         except ValueError as error:
-            raise ConfigError(f"FEMTO_ISA={isa}: {error}") from None
+            raise ConfigError(f"FEMTO_ISA={wanted}: {error}") from None

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from femto import kernels
-from femto._kernels import core
 from femto.checkpoint import Checkpoint
 from femto.checkpoint.history import History
 from femto.config import ModelConfig, TrainConfig
@@ -27,7 +26,7 @@ def peak_gflops() -> float:
     iterations, best = 1 << 16, 0.0
     for _ in range(5):
         started = time.perf_counter()
-        flops = core.fma_burn(iterations)
+        flops = kernels.fma_burn(iterations)
         seconds = time.perf_counter() - started
         best = max(best, flops / seconds)
         iterations = max(1 << 12, int(iterations * BURN_SECONDS / seconds))

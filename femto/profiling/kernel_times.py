@@ -1,14 +1,10 @@
 """Where a training step's time goes: every kernel call of real steps, timed and held against the machine's peak."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from femto import kernels
-from femto._kernels import core
+from femto.kernels import KernelCall
 from femto.training import Trainer
 
 
@@ -35,43 +31,30 @@ class KernelTime:
 def profile(trainer: Trainer, steps: int) -> tuple[list[KernelTime], float]:
     """Times of every kernel in `steps` steps, the slowest first, and the milliseconds of a whole step.
 
-    What the clocks themselves take is taken off the step again.
+    What the timing itself takes is taken off the step again. Kernels that other threads run meanwhile would be counted as the
+    trainer's.
     """
     times: dict[tuple[str, str], KernelTime] = {}
-    clock_seconds = 0.0
+    timing_seconds = 0.0
 
-    class Timed:
-        """The compiled module with a clock around every function."""
+    def add(call: KernelCall) -> None:
+        nonlocal timing_seconds
+        shape = shape_text(call)
+        entry = times.setdefault((call.operation, shape), KernelTime(call.operation, shape))
+        entry.calls += 1
+        entry.milliseconds += 1000.0 * call.seconds
+        entry.flops += call.flops
+        entry.bytes += call.bytes
+        timing_seconds += time.perf_counter() - (call.started + call.seconds)
 
-        def __getattr__(self, name: str) -> Callable[..., Any]:
-            function = getattr(core, name)
-
-            def timed(*arguments: Any) -> Any:
-                nonlocal clock_seconds
-                started = time.perf_counter()
-                result = function(*arguments)
-                ended = time.perf_counter()
-                seconds = ended - started
-                arrays = [x for x in arguments if isinstance(x, np.ndarray)]
-                shape, flops = _work(name, arguments)
-                entry = times.setdefault((name, shape), KernelTime(name, shape))
-                entry.calls += 1
-                entry.milliseconds += 1000.0 * seconds
-                entry.flops += flops
-                entry.bytes += sum(x.nbytes for x in arrays)
-                clock_seconds += time.perf_counter() - ended
-                return result
-
-            return timed
-
-    started = time.perf_counter()
+    before = kernels.set_timing_hook(add)
     try:
-        vars(kernels)["core"] = Timed()
+        started = time.perf_counter()
         for _ in range(steps):
             trainer.step()
+        whole = 1000.0 * (time.perf_counter() - started - timing_seconds) / steps
     finally:
-        vars(kernels)["core"] = core
-    whole = 1000.0 * (time.perf_counter() - started - clock_seconds) / steps
+        kernels.set_timing_hook(before)
     for entry in times.values():
         entry.calls //= steps
         entry.milliseconds /= steps
@@ -80,20 +63,16 @@ def profile(trainer: Trainer, steps: int) -> tuple[list[KernelTime], float]:
     return sorted(times.values(), key=lambda entry: -entry.milliseconds), whole
 
 
-def _work(name: str, arguments: tuple[Any, ...]) -> tuple[str, float]:
-    """What to call the shapes of a call, and its floating-point operations: what the mathematics needs."""
-    if name == "matmul":
-        out, a, _, transpose_a, transpose_b, residual, _, gelu_slope, factor, column_sums = arguments
-        m, n = out.shape
-        k = a.shape[0] if transpose_a else a.shape[1]
-        form = f"{'a^T' if transpose_a else 'a'} {'b^T' if transpose_b else 'b'}"
-        parts = ((" +", residual), (" *", factor), (" gelu", gelu_slope), (" sums", column_sums))
-        extra = "".join(mark for mark, part in parts if part is not None)
-        return f"{m} x {n} x {k} {form}{extra}", 2.0 * m * n * k
-    if name in ("attention_forward", "attention_backward"):
-        batch, tokens, heads, head_size = arguments[4:8] if name == "attention_forward" else arguments[6:10]
-        products = 2 if name == "attention_forward" else 4  # the scores that are computed again do not count
-        causal_flops = products * 2.0 * batch * heads * head_size * tokens * tokens / 2
-        return f"B{batch} H{heads} T{tokens} hs{head_size}", causal_flops
-    first = next((x for x in arguments if isinstance(x, np.ndarray)), None)
-    return " x ".join(map(str, first.shape)) if first is not None else "", 0.0
+LETTERS = {"batch": "B", "heads": "H", "tokens": "T", "head_size": "hs", "rows": "R", "length": "L", "capacity": "C"}
+MATMUL_MARKS = {"residual": " +", "factor": " *", "gelu_slope": " gelu", "column_sums": " sums"}
+
+
+def shape_text(call: KernelCall) -> str:
+    """The sizes of a call in one line: "2560 x 64 x 256 a b^T +" for a product, "B32 H4 T80 hs16" where there are heads."""
+    if "head_size" in call.sizes:
+        return " ".join(f"{LETTERS[name]}{size}" for name, size in call.sizes.items())
+    text = " x ".join(map(str, call.sizes.values()))
+    if call.operation != "matmul":
+        return text
+    form = f" a{'^T' * ('transpose_a' in call.extras)} b{'^T' * ('transpose_b' in call.extras)}"
+    return text + form + "".join(mark for name, mark in MATMUL_MARKS.items() if name in call.extras)

@@ -27,6 +27,7 @@ def _restored() -> Iterator[None]:
     yield
     kernels.set_isa(before[0])
     kernels.set_num_threads(before[1])
+    kernels.set_timing_hook(None)
 
 
 @pytest.fixture

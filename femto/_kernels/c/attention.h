@@ -1,11 +1,47 @@
-/* Causal multi-head attention, one task a few heads of a sequence; forward, backward, and one step against a key/value cache.
+/* Causal multi-head attention, forward and backward, and one step of it against a key/value cache. */
+#ifndef FEMTO_ATTENTION_H
+#define FEMTO_ATTENTION_H
+#include "femto.h"
+
+/* out = softmax(Q K^T / sqrt(hs)) V for every head, keys no later than the query; dropout acts on the probabilities. */
+typedef struct {
+    const float *qkv; int64_t ld_qkv; /* (B*T, 3d): queries, keys, values, each H blocks of hs columns */
+    float *out; int64_t ld_out;       /* (B*T, d) */
+    float *row_max, *row_scale;       /* (B, H, T): largest q.k and 1/sum of each query's row, for the backward pass */
+    int64_t batch, tokens, heads, head_size;
+    int64_t first_sequence;           /* index in the whole batch of sequence 0, for the dropout counters */
+    femto_dropout_settings dropout;
+} femto_attention_forward_arguments;
+FEMTO_KERNEL(attention_forward)
+
+typedef struct {
+    femto_attention_forward_arguments forward; /* as they were, with what the forward pass wrote */
+    const float *d_out; int64_t ld_d_out;      /* (B*T, d) */
+    float *d_qkv; int64_t ld_d_qkv;            /* (B*T, 3d) */
+} femto_attention_backward_arguments;
+FEMTO_KERNEL(attention_backward)
+
+/* Attention of one new query over a cache of its first `length` tokens. */
+typedef struct {
+    float *out;          /* (d) */
+    const float *query;  /* (d) */
+    const float *keys;   /* (heads, head_size, capacity) */
+    const float *values; /* (heads, capacity, head_size rounded up to 16) */
+    int64_t heads, head_size, length, capacity; /* capacity is a multiple of 16, length from 1 to capacity */
+} femto_attention_decode_arguments;
+FEMTO_KERNEL(attention_decode)
+
+#endif
+
+#ifdef FEMTO_ISA
+/* One task a few heads of a sequence.
  *
  * Everything runs on transposed scores, rows of keys by lanes of queries: S^T = K Q^T, P^T = softmax over the keys <= query,
  * O^T = V^T P^T. So products work at full vector width for every head size, the softmax has no sums across lanes, and K and V
  * are read where they lie. Loops: head > block of 16 queries > keys that one of them may see. Sixteen on every instruction set,
- * one vector or several, with the diagonal block masked. Scores of a block stay in L1 up to about T=500; scratch grows with T, not with T^2.
- * The backward pass computes P^T again from the saved maximum and scale, for QUERY_BLOCK queries at a time (L2), because the
- * gradients of keys and values are sums over queries. Dropout acts on P; its mask is drawn again in the backward pass.
+ * one vector or several, with the diagonal block masked. Scores of a block stay in L1 up to about T=500; scratch grows with T,
+ * not with T^2. The backward pass computes P^T again from the saved maximum and scale, for QUERY_BLOCK queries at a time (L2),
+ * because the gradients of keys and values are sums over queries. Dropout acts on P; its mask is drawn again in the backward pass.
  */
 #define QUERIES 16
 #define QUERY_BLOCK 128
@@ -29,7 +65,7 @@ typedef struct {
     float *lanes[2], *tile[2], *d_out, *queries, *block, *dots;
 } attention_scratch;
 
-static int attention_layout(attention_scratch *s, femto_attention_arguments *p, int backward) {
+static int attention_layout(attention_scratch *s, const femto_attention_forward_arguments *p, int backward) {
     const int64_t T = p->tokens, hs = p->head_size;
     s->padded_head = ROUND_UP(hs, LANES);
     s->padded_tokens = ROUND_UP(T, QUERIES);
@@ -38,10 +74,7 @@ static int attention_layout(attention_scratch *s, femto_attention_arguments *p, 
     const int64_t lanes = hs * s->padded_tokens, tile = s->padded_tokens * s->ld_tile, d_out = ROUND_UP(T * s->padded_head, 16);
     float *memory = femto_scratch(FEMTO_SCRATCH_TASK, (backward ? 2 * (lanes + tile + d_out) : lanes + tile) + hs * QUERIES +
                                                           s->padded_tokens);
-    if (!memory) {
-        __atomic_store_n(&p->failed, 1, __ATOMIC_RELAXED);
-        return -1;
-    }
+    if (!memory) return -1;
     s->block = memory;
     s->dots = s->block + hs * QUERIES;
     s->lanes[0] = s->dots + s->padded_tokens;
@@ -54,14 +87,15 @@ static int attention_layout(attention_scratch *s, femto_attention_arguments *p, 
 }
 
 /* out (hs x padded T) = x^T of the rows of a head, zero beyond T. */
-static void to_lanes(float *out, const float *x, int64_t ldx, const attention_scratch *s, const femto_attention_arguments *p) {
+static void to_lanes(float *out, const float *x, int64_t ldx, const attention_scratch *s,
+                     const femto_attention_forward_arguments *p) {
     transpose(out, s->padded_tokens, x, ldx, p->tokens, p->head_size);
     for (int64_t c = 0; c < p->head_size; c++)
         for (int64_t t = p->tokens; t < s->padded_tokens; t++) out[c * s->padded_tokens + t] = 0.0f;
 }
 
 /* A block of 16 queries of the head that comes next, fetched while this one computes. */
-static void fetch_rows(const float *x, int64_t ldx, int64_t q0, const femto_attention_arguments *p) {
+static void fetch_rows(const float *x, int64_t ldx, int64_t q0, const femto_attention_forward_arguments *p) {
     for (int64_t t = q0; t < least(q0 + QUERIES, p->tokens); t++)
         for (int64_t c = 0; c < p->head_size + 15; c += 16)
             __builtin_prefetch(x + t * ldx + least(c, p->head_size - 1), 0, 2);
@@ -72,7 +106,7 @@ INLINE vi visible(int64_t ahead, int piece) { return (vi)(lane_index() + piece *
 
 /* Eight rows of keys at a time, as the dropout masks come; `diagonal` where not every query sees every key. */
 typedef struct {
-    const femto_dropout *dropout;
+    const femto_dropout_settings *dropout;
     int64_t first_group, column_block; /* of the masks */
 } attention_mask;
 
@@ -117,7 +151,7 @@ static void softmax_block(float *scores, int64_t keys, int64_t q0, float to_base
     FOR_PIECES(i) scale[i] = v_set(1.0f) / ((sum[0][i] + sum[2][i]) + (sum[1][i] + sum[3][i]));
 }
 
-INLINE attention_mask mask_of(const femto_attention_arguments *p, int64_t b, int64_t h) {
+INLINE attention_mask mask_of(const femto_attention_forward_arguments *p, int64_t b, int64_t h) {
     const int64_t groups = (p->tokens + DROPOUT_GROUP - 1) / DROPOUT_GROUP;
     return (attention_mask){&p->dropout, ((p->first_sequence + b) * p->heads + h) * groups, 0};
 }
@@ -126,7 +160,7 @@ INLINE attention_mask mask_of(const femto_attention_arguments *p, int64_t b, int
 INLINE float score_scale(int64_t head_size) { return (float)(1.0 / __builtin_sqrt((double)head_size)); }
 INLINE float score_scale_2(int64_t head_size) { return (float)(1.4426950408889634 / __builtin_sqrt((double)head_size)); }
 
-static void forward_head(const femto_attention_arguments *p, const attention_scratch *s, int64_t index, int64_t next) {
+static void forward_head(const femto_attention_forward_arguments *p, const attention_scratch *s, int64_t index, int64_t next) {
     const int64_t b = index / p->heads, h = index % p->heads, T = p->tokens, hs = p->head_size, d = p->heads * hs;
     const float *qkv = p->qkv + b * T * p->ld_qkv + h * hs, *keys = qkv + d, *values = qkv + 2 * d;
     const float *next_qkv = p->qkv + next / p->heads * T * p->ld_qkv + next % p->heads * hs;
@@ -150,25 +184,34 @@ static void forward_head(const femto_attention_arguments *p, const attention_scr
     }
 }
 
-/* Heads index*heads_per_task …, those of one sequence after another. */
-static void attention_forward_task(void *arguments, int64_t index) {
-    femto_attention_arguments *p = arguments;
-    attention_scratch s;
-    if (attention_layout(&s, p, 0)) return;
-    const int64_t end = least((index + 1) * p->heads_per_task, p->batch * p->heads);
-    for (int64_t i = index * p->heads_per_task; i < end; i++) forward_head(p, &s, i, least(i + 1, end - 1));
-}
+/* Tasks are heads index*heads_per_task …, those of one sequence after another. */
+typedef struct {
+    const femto_attention_forward_arguments *forward;
+    const femto_attention_backward_arguments *backward; /* NULL in the forward pass */
+    int64_t heads_per_task;
+} attention_plan;
 
-static int attention_run(femto_attention_arguments *p, femto_task task, double flops_per_score) {
+static int attention_run(attention_plan plan, femto_task task, double flops_per_score) {
+    const femto_attention_forward_arguments *p = plan.forward;
     const int64_t heads = p->batch * p->heads, most = 8 * femto_get_threads();
-    p->failed = 0;
-    p->heads_per_task = heads > most ? (heads + most - 1) / most : 1;
-    femto_parallel_for((heads + p->heads_per_task - 1) / p->heads_per_task,
-                       flops_per_score * (double)(heads * p->head_size) * (double)p->tokens * (double)p->tokens, task, p);
-    return p->failed ? -1 : 0;
+    plan.heads_per_task = heads > most ? (heads + most - 1) / most : 1;
+    const double work = flops_per_score * (double)(heads * p->head_size) * (double)p->tokens * (double)p->tokens;
+    return femto_parallel_for((heads + plan.heads_per_task - 1) / plan.heads_per_task, work, task, &plan);
 }
 
-static int attention_forward(femto_attention_arguments *p) { return attention_run(p, attention_forward_task, 4.0); }
+static int attention_forward_task(const void *arguments, int64_t index) {
+    const attention_plan *plan = arguments;
+    const femto_attention_forward_arguments *p = plan->forward;
+    attention_scratch s;
+    if (attention_layout(&s, p, 0)) return -1;
+    const int64_t end = least((index + 1) * plan->heads_per_task, p->batch * p->heads);
+    for (int64_t i = index * plan->heads_per_task; i < end; i++) forward_head(p, &s, i, least(i + 1, end - 1));
+    return 0;
+}
+
+int FOR_ISA(attention_forward)(const femto_attention_forward_arguments *p) {
+    return attention_run((attention_plan){.forward = p}, attention_forward_task, 4.0);
+}
 
 /* With P the probabilities, M the scaled mask and O = (P*M) V:  dV = (P*M)^T dO,  dP = (dO V^T)*M,
  * dS = P*(dP - sum_j P dP)/sqrt(hs) where the sum is dO.O,  dQ = dS K,  dK = dS^T Q. Here scores become (P*M)^T and d_scores
@@ -193,17 +236,19 @@ INLINE void softmax_backward_rows(float *scores, float *d_scores, int64_t ld, in
     }
 }
 
-static void backward_head(const femto_attention_arguments *p, const attention_scratch *s, int64_t index, int64_t next) {
+static void backward_head(const femto_attention_backward_arguments *backward, const attention_scratch *s, int64_t index,
+                          int64_t next) {
+    const femto_attention_forward_arguments *p = &backward->forward;
     const int64_t b = index / p->heads, h = index % p->heads, T = p->tokens, hs = p->head_size, d = p->heads * hs;
     const float *qkv = p->qkv + b * T * p->ld_qkv + h * hs, *keys = qkv + d, *values = qkv + 2 * d;
-    const float *out = p->out + b * T * p->ld_out + h * hs, *d_out = p->d_out + b * T * p->ld_d_out + h * hs;
-    float *d_qkv = p->d_qkv + b * T * p->ld_d_qkv + h * hs;
+    const float *out = p->out + b * T * p->ld_out + h * hs, *d_out = backward->d_out + b * T * backward->ld_d_out + h * hs;
+    float *d_qkv = backward->d_qkv + b * T * backward->ld_d_qkv + h * hs;
     const int64_t next_row = next / p->heads * T, next_column = next % p->heads * hs;
     float *queries_lanes = s->lanes[0], *d_out_lanes = s->lanes[1];
     to_lanes(queries_lanes, qkv, p->ld_qkv, s, p);
-    to_lanes(d_out_lanes, d_out, p->ld_d_out, s, p);
+    to_lanes(d_out_lanes, d_out, backward->ld_d_out, s, p);
     for (int64_t q = 0; q < T; q++) {
-        const float *o = out + q * p->ld_out, *d_o = d_out + q * p->ld_d_out;
+        const float *o = out + q * p->ld_out, *d_o = d_out + q * backward->ld_d_out;
         lanes16 sum;
         FOR_PIECES(i) sum.piece[i] = v_set(0.0f);
         FOR_ROW(i, piece, left, hs) {
@@ -219,7 +264,8 @@ static void backward_head(const femto_attention_arguments *p, const attention_sc
         queries = s->queries;
         ld_queries = s->padded_head;
         for (int64_t q = 0; q < T; q++)
-            for (int64_t c = 0; c < s->padded_head; c++) s->queries[q * s->padded_head + c] = c < hs ? qkv[q * p->ld_qkv + c] : 0.0f;
+            for (int64_t c = 0; c < s->padded_head; c++)
+                s->queries[q * s->padded_head + c] = c < hs ? qkv[q * p->ld_qkv + c] : 0.0f;
     }
     attention_mask mask = mask_of(p, b, h);
     for (int64_t block = 0; block < T; block += QUERY_BLOCK) {
@@ -231,10 +277,11 @@ static void backward_head(const femto_attention_arguments *p, const attention_sc
                 for (int part = 0; part < 3; part++)
                     fetch_rows(p->qkv + next_row * p->ld_qkv + part * d + next_column, p->ld_qkv, q0, p);
                 fetch_rows(p->out + next_row * p->ld_out + next_column, p->ld_out, q0, p);
-                fetch_rows(p->d_out + next_row * p->ld_d_out + next_column, p->ld_d_out, q0, p);
+                fetch_rows(backward->d_out + next_row * backward->ld_d_out + next_column, backward->ld_d_out, q0, p);
             }
             multiply_scratch(seen, QUERIES, hs, keys, p->ld_qkv, 0, queries_lanes + q0, s->padded_tokens, scores, s->ld_tile, 0);
-            multiply_scratch(seen, QUERIES, hs, values, p->ld_qkv, 0, d_out_lanes + q0, s->padded_tokens, d_scores, s->ld_tile, 0);
+            multiply_scratch(seen, QUERIES, hs, values, p->ld_qkv, 0, d_out_lanes + q0, s->padded_tokens, d_scores, s->ld_tile,
+                             0);
             vf maximum[PIECES], row_scale[PIECES], dot[PIECES];
             FOR_PIECES(i) {
                 const int64_t at = index * T + q0 + i * LANES, left = count - i * LANES;
@@ -245,52 +292,59 @@ static void backward_head(const femto_attention_arguments *p, const attention_sc
             softmax_backward_rows(scores, d_scores, s->ld_tile, 0, q0, q0, 0, hs, maximum, row_scale, dot, &mask);
             softmax_backward_rows(scores, d_scores, s->ld_tile, q0, seen, q0, 1, hs, maximum, row_scale, dot, &mask);
             multiply_scratch(hs, QUERIES, seen, keys, p->ld_qkv, 1, d_scores, s->ld_tile, s->block, QUERIES, 0);
-            transpose(d_qkv + q0 * p->ld_d_qkv, p->ld_d_qkv, s->block, QUERIES, hs, count);
+            transpose(d_qkv + q0 * backward->ld_d_qkv, backward->ld_d_qkv, s->block, QUERIES, hs, count);
         }
         for (int64_t k = 0; k < end; k += QUERIES) { /* queries before the block of these keys do not see them */
             const int64_t q = k > block ? k : block, count = least(QUERIES, end - k), at = k * s->ld_tile + q - block;
             /* queries are read in place, whole vectors, where what follows a head in its row is long enough */
             multiply_scratch(count, hs, end - q, s->tile[1] + at, s->ld_tile, 0, queries + q * ld_queries, ld_queries,
-                             d_qkv + d + k * p->ld_d_qkv, p->ld_d_qkv, k < block);
+                             d_qkv + d + k * backward->ld_d_qkv, backward->ld_d_qkv, k < block);
             multiply_scratch(count, hs, end - q, s->tile[0] + at, s->ld_tile, 0, s->d_out + q * s->padded_head, s->padded_head,
-                             d_qkv + 2 * d + k * p->ld_d_qkv, p->ld_d_qkv, k < block);
+                             d_qkv + 2 * d + k * backward->ld_d_qkv, backward->ld_d_qkv, k < block);
         }
     }
 }
 
-static void attention_backward_task(void *arguments, int64_t index) {
-    femto_attention_arguments *p = arguments;
+static int attention_backward_task(const void *arguments, int64_t index) {
+    const attention_plan *plan = arguments;
     attention_scratch s;
-    if (attention_layout(&s, p, 1)) return;
-    const int64_t end = least((index + 1) * p->heads_per_task, p->batch * p->heads);
-    for (int64_t i = index * p->heads_per_task; i < end; i++) backward_head(p, &s, i, least(i + 1, end - 1));
+    if (attention_layout(&s, plan->forward, 1)) return -1;
+    const int64_t end = least((index + 1) * plan->heads_per_task, plan->forward->batch * plan->forward->heads);
+    for (int64_t i = index * plan->heads_per_task; i < end; i++) backward_head(plan->backward, &s, i, least(i + 1, end - 1));
+    return 0;
 }
 
-static int attention_backward(femto_attention_arguments *p) { return attention_run(p, attention_backward_task, 10.0); }
+int FOR_ISA(attention_backward)(const femto_attention_backward_arguments *p) {
+    return attention_run((attention_plan){.forward = &p->forward, .backward = p}, attention_backward_task, 10.0);
+}
 
-/* One new query (d) against a cache of `length` tokens: keys (H, hs, capacity), values (H, capacity, hs padded to 16);
- * capacity is a multiple of 16. The same bits as the last row of attention_forward. */
-static int attention_decode(float *out, const float *query, const float *keys, const float *values, int64_t heads,
-                            int64_t head_size, int64_t length, int64_t capacity) {
+/* On the calling thread; the same bits as the last row of attention_forward. */
+int FOR_ISA(attention_decode)(const femto_attention_decode_arguments *p) {
+    const int64_t head_size = p->head_size, length = p->length, capacity = p->capacity;
     const int64_t padded = ROUND_UP(head_size, 16), wide = ROUND_UP(length, 16);
     float *scores = femto_scratch(FEMTO_SCRATCH_TASK, capacity + padded);
     if (!scores) return -1;
     float *weighed = scores + capacity;
     const vf to_base_2 = v_set(score_scale_2(head_size));
-    for (int64_t h = 0; h < heads; h++) {
-        multiply_scratch(1, wide, head_size, query + h * head_size, head_size, 0, keys + h * head_size * capacity, capacity, scores, capacity, 0);
+    for (int64_t h = 0; h < p->heads; h++) {
+        const float *query = p->query + h * head_size, *keys = p->keys + h * head_size * capacity;
+        const float *values = p->values + h * capacity * padded;
+        multiply_scratch(1, wide, head_size, query, head_size, 0, keys, capacity, scores, capacity, 0);
         lanes16 highest;
         FOR_PIECES(i) highest.piece[i] = v_set(-__builtin_inff());
         FOR_ROW(i, piece, left, length)
             highest.piece[piece] = v_max(highest.piece[piece], keep_lanes(v_load(scores + i), left, -__builtin_inff()));
         const vf maximum = v_set(lanes16_max(highest));
-        FOR_ROW(i, piece, left, length)
-            v_store(scores + i, keep_lanes(v_exp2(v_max(v_set(LOWEST_EXPONENT), (v_load(scores + i) - maximum) * to_base_2)), left, 0.0f));
+        FOR_ROW(i, piece, left, length) {
+            const vf exponent = v_max(v_set(LOWEST_EXPONENT), (v_load(scores + i) - maximum) * to_base_2);
+            v_store(scores + i, keep_lanes(v_exp2(exponent), left, 0.0f));
+        }
         float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
         for (int64_t k = 0; k < length; k++) sum[k % 4] += scores[k];
         const float row_scale = 1.0f / ((sum[0] + sum[2]) + (sum[1] + sum[3]));
-        multiply_scratch(1, head_size, length, scores, capacity, 0, values + h * capacity * padded, padded, weighed, padded, 0);
-        for (int64_t c = 0; c < head_size; c++) out[h * head_size + c] = weighed[c] * row_scale;
+        multiply_scratch(1, head_size, length, scores, capacity, 0, values, padded, weighed, padded, 0);
+        for (int64_t c = 0; c < head_size; c++) p->out[h * head_size + c] = weighed[c] * row_scale;
     }
     return 0;
 }
+#endif

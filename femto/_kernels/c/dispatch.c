@@ -1,44 +1,38 @@
-/* Which table of kernels this machine runs: the best one it supports, or the one that was asked for by name. */
+/* Which instruction set the kernels run on: the best that this machine supports, or the one that was asked for by name. */
 #include "femto.h"
 
 #include <string.h>
 
-#if defined(__x86_64__)
-extern const femto_kernels femto_kernels_avx512, femto_kernels_avx2, femto_kernels_base;
-#elif defined(__aarch64__)
-extern const femto_kernels femto_kernels_neon;
-#else
-extern const femto_kernels femto_kernels_base;
-#endif
+int femto_isa = FEMTO_ISA_COUNT - 1; /* the last runs everywhere */
 
-static int supported(const femto_kernels *tables[4]) {
-    int count = 0;
+#define NAME(isa, argument) #isa,
+static const char *const names[FEMTO_ISA_COUNT] = {FEMTO_ISAS(NAME, )};
+
+static int runs(int isa) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        tables[count++] = &femto_kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables[count++] = &femto_kernels_avx2;
-    tables[count++] = &femto_kernels_base;
-#elif defined(__aarch64__)
-    tables[count++] = &femto_kernels_neon;
-#else
-    tables[count++] = &femto_kernels_base;
+    if (isa == femto_isa_avx512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl");
+    if (isa == femto_isa_avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
-    return count;
+    return isa < FEMTO_ISA_COUNT;
 }
 
-const femto_kernels *femto_select(const char *name) {
-    const femto_kernels *tables[4];
-    const int count = supported(tables);
-    for (int i = 0; i < count; i++)
-        if (!name || strcmp(tables[i]->name, name) == 0) return tables[i];
-    return NULL;
+int femto_select(const char *name) {
+    for (int isa = 0; isa < FEMTO_ISA_COUNT; isa++)
+        if (runs(isa) && (!name || strcmp(names[isa], name) == 0)) {
+            __atomic_store_n(&femto_isa, isa, __ATOMIC_RELAXED);
+            return 0;
+        }
+    return -1;
 }
 
-int femto_supported(const char **names) {
-    const femto_kernels *tables[4];
-    const int count = supported(tables);
-    for (int i = 0; i < count; i++) names[i] = tables[i]->name;
+const char *femto_isa_name(void) { return names[__atomic_load_n(&femto_isa, __ATOMIC_RELAXED)]; }
+
+int femto_supported(const char **supported) {
+    int count = 0;
+    for (int isa = 0; isa < FEMTO_ISA_COUNT; isa++)
+        if (runs(isa)) supported[count++] = names[isa];
     return count;
 }

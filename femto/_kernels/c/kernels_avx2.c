@@ -1,4 +1,6 @@
 /* The kernels for x86-64 with AVX2 and FMA (Haswell and Zen on). Empty elsewhere. */
+#define FEMTO_ISA avx2
+#define FEMTO_ISA_AVX2
 #include "femto.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -8,9 +10,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
-#define FEMTO_ISA_AVX2
-#include "table.h"
-FEMTO_TABLE(avx2)
+#include "families.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

@@ -1,16 +1,42 @@
-/* LayerNorm over rows of C columns: out = (x - mean) * rstd * gain + bias; mean and rstd (R) are kept for the backward pass.
- * The row stays in L1, so mean, variance and result are three sweeps over cache, one over memory. */
-typedef struct {
-    float *out, *mean, *rstd, *dgain, *dbias;
-    const float *x, *dout, *gain, *bias, *residual;
-    float epsilon;
-    int64_t rows, columns;
-} layer_norm_arguments;
+/* LayerNorm over rows of `columns` floats, forward and backward. */
+#ifndef FEMTO_LAYER_NORM_H
+#define FEMTO_LAYER_NORM_H
+#include "femto.h"
 
-static void layer_norm_forward_task(void *arguments, int64_t index) {
-    const layer_norm_arguments *p = arguments;
-    const int64_t n = p->columns, end = least((index + 1) * FEMTO_NORM_BLOCK, p->rows);
-    for (int64_t r = index * FEMTO_NORM_BLOCK; r < end; r++) {
+/* out = (x - mean) * rstd * gain + bias over every row; mean and rstd are kept for the backward pass. */
+typedef struct {
+    float *out;               /* (rows, columns); may be x */
+    float *mean, *rstd;       /* (rows) */
+    const float *x;           /* (rows, columns) */
+    const float *gain, *bias; /* (columns) */
+    float epsilon;            /* added to the variance */
+    int64_t rows, columns;
+} femto_layer_norm_forward_arguments;
+FEMTO_KERNEL(layer_norm_forward)
+
+/* With y' = dout * gain and n = (x - mean) * rstd:  dx = residual + rstd * (y' - avg(y') - n avg(y' n)),
+ * dgain += sum_rows dout n,  dbias += sum_rows dout. */
+typedef struct {
+    float *dx;                 /* (rows, columns); may be dout or residual */
+    float *dgain, *dbias;      /* (columns); added to */
+    const float *dout, *x;     /* (rows, columns) */
+    const float *mean, *rstd;  /* (rows), of the forward pass */
+    const float *gain;         /* (columns) */
+    const float *residual;     /* (rows, columns), or NULL */
+    int64_t rows, columns;
+} femto_layer_norm_backward_arguments;
+FEMTO_KERNEL(layer_norm_backward)
+
+#endif
+
+#ifdef FEMTO_ISA
+/* The row stays in L1, so mean, variance and result are three sweeps over cache, one over memory. */
+#define NORM_BLOCK 64 /* rows in one task, and in one partial sum of the gains' gradient */
+
+static int layer_norm_forward_task(const void *arguments, int64_t index) {
+    const femto_layer_norm_forward_arguments *p = arguments;
+    const int64_t n = p->columns, end = least((index + 1) * NORM_BLOCK, p->rows);
+    for (int64_t r = index * NORM_BLOCK; r < end; r++) {
         const float *x = p->x + r * n;
         float *out = p->out + r * n;
         lanes16 sum, squares;
@@ -29,27 +55,29 @@ static void layer_norm_forward_task(void *arguments, int64_t index) {
         p->mean[r] = mean[0];
         p->rstd[r] = rstd[0];
     }
-}
-
-static int layer_norm_forward(float *out, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
-                              float epsilon, int64_t rows, int64_t columns) {
-    layer_norm_arguments p = {.out = out, .mean = mean, .rstd = rstd, .x = x, .gain = gain, .bias = bias, .epsilon = epsilon,
-                              .rows = rows, .columns = columns};
-    femto_parallel_for((rows + FEMTO_NORM_BLOCK - 1) / FEMTO_NORM_BLOCK, 4.0 * (double)rows * (double)columns,
-                       layer_norm_forward_task, &p);
     return 0;
 }
 
-/* With y' = dout * gain and n = (x - mean) * rstd:  dx = residual + rstd * (y' - avg(y') - n avg(y' n)),
- * dgain += sum_rows dout n,  dbias += sum_rows dout. Here dgain and dbias point to one partial sum a block of rows. */
-static void layer_norm_backward_task(void *arguments, int64_t index) {
-    const layer_norm_arguments *p = arguments;
-    const int64_t n = p->columns, end = least((index + 1) * FEMTO_NORM_BLOCK, p->rows);
-    float *dgain = p->dgain + index * n, *dbias = p->dbias + index * n;
+int FOR_ISA(layer_norm_forward)(const femto_layer_norm_forward_arguments *p) {
+    return femto_parallel_for((p->rows + NORM_BLOCK - 1) / NORM_BLOCK, 4.0 * (double)p->rows * (double)p->columns,
+                              layer_norm_forward_task, p);
+}
+
+/* The gradients of gains and biases go to one partial sum a block of rows; added up in order at the end. */
+typedef struct {
+    const femto_layer_norm_backward_arguments *p;
+    float *dgain, *dbias; /* (blocks, columns) */
+} layer_norm_backward_plan;
+
+static int layer_norm_backward_task(const void *arguments, int64_t index) {
+    const layer_norm_backward_plan *plan = arguments;
+    const femto_layer_norm_backward_arguments *p = plan->p;
+    const int64_t n = p->columns, end = least((index + 1) * NORM_BLOCK, p->rows);
+    float *dgain = plan->dgain + index * n, *dbias = plan->dbias + index * n;
     for (int64_t i = 0; i < n; i++) dgain[i] = dbias[i] = 0.0f;
-    for (int64_t r = index * FEMTO_NORM_BLOCK; r < end; r++) {
+    for (int64_t r = index * NORM_BLOCK; r < end; r++) {
         const float *x = p->x + r * n, *dout = p->dout + r * n;
-        float *dx = p->out + r * n;
+        float *dx = p->dx + r * n;
         const vf mean = v_set(p->mean[r]), rstd = v_set(p->rstd[r]);
         lanes16 sum, dot;
         for (int i = 0; i < PIECES; i++) sum.piece[i] = dot.piece[i] = v_set(0.0f);
@@ -70,21 +98,20 @@ static void layer_norm_backward_task(void *arguments, int64_t index) {
             v_store_up_to(dx + i, result, left);
         }
     }
+    return 0;
 }
 
-static int layer_norm_backward(float *dx, float *dgain, float *dbias, const float *dout, const float *x, const float *mean,
-                               const float *rstd, const float *gain, const float *residual, int64_t rows, int64_t columns) {
-    const int64_t blocks = (rows + FEMTO_NORM_BLOCK - 1) / FEMTO_NORM_BLOCK;
+int FOR_ISA(layer_norm_backward)(const femto_layer_norm_backward_arguments *p) {
+    const int64_t blocks = (p->rows + NORM_BLOCK - 1) / NORM_BLOCK, columns = p->columns;
     float *partial = femto_scratch(FEMTO_SCRATCH_SHARED, 2 * blocks * columns + 1);
     if (!partial) return -1;
-    layer_norm_arguments p = {.out = dx, .mean = (float *)mean, .rstd = (float *)rstd, .x = x, .dout = dout, .gain = gain,
-                              .residual = residual, .dgain = partial, .dbias = partial + blocks * columns, .rows = rows,
-                              .columns = columns};
-    femto_parallel_for(blocks, 10.0 * (double)rows * (double)columns, layer_norm_backward_task, &p);
+    const layer_norm_backward_plan plan = {p, partial, partial + blocks * columns};
+    femto_parallel_for(blocks, 10.0 * (double)p->rows * (double)columns, layer_norm_backward_task, &plan);
     for (int64_t block = 0; block < blocks; block++)
         for (int64_t i = 0; i < columns; i++) {
-            dgain[i] += p.dgain[block * columns + i];
-            dbias[i] += p.dbias[block * columns + i];
+            p->dgain[i] += plan.dgain[block * columns + i];
+            p->dbias[i] += plan.dbias[block * columns + i];
         }
     return 0;
 }
+#endif

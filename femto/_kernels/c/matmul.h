@@ -1,6 +1,27 @@
-/* Matrix product: c (m x n) = (op(A) (m x k) op(B) (k x n) + bias + initial) * factor, or its GELU, in tiles (tile.h).
- *
- * Blocks of K_BLOCK or DEEP_K_BLOCK go through c itself, whatever the number of threads, so the split among them changes no bit.
+/* Matrix product with what is fused to it. */
+#ifndef FEMTO_MATMUL_H
+#define FEMTO_MATMUL_H
+#include "femto.h"
+
+/* c = (op(A) op(B) + bias + initial) * factor, or its GELU. */
+typedef struct {
+    int64_t m, n, k;
+    const float *a; int64_t a_row, a_column; /* strides of op(A), (m, k); one of them is 1 */
+    const float *b; int64_t b_row, b_column; /* strides of op(B), (k, n); one of them is 1 */
+    float *c; int64_t ldc;                   /* (m, n) */
+    const float *initial; int64_t ld_initial; /* (m, n), added to the product: a residual, or c itself to accumulate; or NULL */
+    const float *bias;                       /* (n), or NULL */
+    float *slope; int64_t ld_slope;          /* (m, n); not NULL: c = gelu(sum), and slope = gelu'(sum) */
+    const float *factor; int64_t ld_factor;  /* (m, n); not NULL: the sum is multiplied by it, element by element */
+    float *column_sums;                      /* (n); not NULL, with op(A) transposed: the sums of B's columns are added to it */
+} femto_matmul_arguments;
+FEMTO_KERNEL(matmul)
+
+#endif
+
+#ifdef FEMTO_ISA
+/* In tiles (tile.h). Blocks of K_BLOCK or DEEP_K_BLOCK go through c itself, whatever the number of threads, so the split among
+ * them changes no bit.
  *
  * Tall products (activations times weights) run over rows of c > blocks of k > panels of columns > tiles of rows > k, with B read
  * in place when its rows are contiguous and short, else copied once to panels of VECTORS*LANES columns (zero padded).
@@ -23,7 +44,8 @@ static int64_t panel_start(int64_t n, int64_t panels, int64_t panel) {
 }
 
 /* Rows k0..k1 of columns j0..j1 of op(B) to out, rows of `width` floats, zero padded. */
-static void pack_panel(float *out, int64_t width, const femto_matmul_arguments *p, int64_t k0, int64_t k1, int64_t j0, int64_t j1) {
+static void pack_panel(float *out, int64_t width, const femto_matmul_arguments *p, int64_t k0, int64_t k1, int64_t j0,
+                       int64_t j1) {
     const int64_t columns = j1 - j0;
     if (p->b_column == 1) {
         for (int64_t k = k0; k < k1; k++, out += width) {
@@ -55,12 +77,11 @@ static void add_columns(float *sums, const float *b, int64_t ldb, int64_t rows, 
 }
 
 typedef struct {
-    femto_matmul_arguments *p;
+    const femto_matmul_arguments *p;
     int64_t panels, row_chunk, column_tasks;
     float *packed;      /* all panels one after another, each k x its padded width; or NULL */
     int pack_all;       /* else only the last, ragged panel is packed */
     int streams;        /* packed B does not stay in L2 */
-    int failed;
 } matmul_plan;
 
 #define PACK_K 64 /* rows of B in one packing task */
@@ -69,7 +90,7 @@ static int64_t packed_offset(const matmul_plan *plan, int64_t panel) {
     return plan->pack_all ? panel_start(plan->p->n, plan->panels, panel) * plan->p->k : 0;
 }
 
-static void pack_task(void *arguments, int64_t index) {
+static int pack_task(const void *arguments, int64_t index) {
     const matmul_plan *plan = arguments;
     const femto_matmul_arguments *p = plan->p;
     const int64_t panels_packed = plan->pack_all ? plan->panels : 1;
@@ -78,6 +99,7 @@ static void pack_task(void *arguments, int64_t index) {
     const int64_t j0 = panel_start(p->n, plan->panels, panel), j1 = panel_start(p->n, plan->panels, panel + 1);
     const int64_t width = ROUND_UP(j1 - j0, LANES);
     pack_panel(plan->packed + packed_offset(plan, panel) + k0 * width, width, p, k0, k1, j0, j1);
+    return 0;
 }
 
 /* The tile of row i0 and column j0 in the block of k that starts at k0; what comes before and after the sum over k. */
@@ -99,7 +121,7 @@ static tile_arguments tile_at(const femto_matmul_arguments *p, int64_t i0, int64
     return t;
 }
 
-static void tall_task(void *arguments, int64_t index) {
+static int tall_task(const void *arguments, int64_t index) {
     const matmul_plan *plan = arguments;
     const femto_matmul_arguments *p = plan->p;
     const int64_t i0 = index / plan->column_tasks * plan->row_chunk, i1 = least(i0 + plan->row_chunk, p->m);
@@ -127,20 +149,18 @@ static void tall_task(void *arguments, int64_t index) {
             }
             multiply_panel(i1 - i0, 0, &t, &next);
         }
+    return 0;
 }
 
 /* One part of a deep product: rows by a range of panels, over all of k. The next block of both is fetched meanwhile. */
-static void deep_task(void *arguments, int64_t index) {
-    matmul_plan *plan = arguments;
+static int deep_task(const void *arguments, int64_t index) {
+    const matmul_plan *plan = arguments;
     const femto_matmul_arguments *p = plan->p;
     const int64_t i0 = index / plan->column_tasks * plan->row_chunk, i1 = least(i0 + plan->row_chunk, p->m);
     const int64_t q0 = plan->panels * (index % plan->column_tasks) / plan->column_tasks;
     const int64_t q1 = plan->panels * (index % plan->column_tasks + 1) / plan->column_tasks;
     float *panel = femto_scratch(FEMTO_SCRATCH_TASK, DEEP_K_BLOCK * MAX_VECTORS * LANES);
-    if (!panel) {
-        __atomic_store_n(&plan->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
+    if (!panel) return -1;
     for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += DEEP_K_BLOCK) {
         const int64_t depth = least(p->k - k0, DEEP_K_BLOCK);
         for (int64_t q = q0; q < q1; q++) {
@@ -155,13 +175,15 @@ static void deep_task(void *arguments, int64_t index) {
             t.ldb = copy ? width : p->b_row;
             if (copy) pack_panel(panel, width, p, k0, k0 + depth, j0, j1);
             if (p->column_sums && i0 == 0) add_columns(p->column_sums + j0, t.b, t.ldb, depth, j1 - j0);
-            const int64_t to_come = least(p->k - k0 - depth, DEEP_K_BLOCK), rows_a_tile = DEEP_K_BLOCK / ((i1 - i0) / height + 1) + 1;
+            const int64_t to_come = least(p->k - k0 - depth, DEEP_K_BLOCK);
+            const int64_t rows_a_tile = DEEP_K_BLOCK / ((i1 - i0) / height + 1) + 1;
             upcoming next = {0};
             if (q == q0) next.a = (upcoming_rows){t.a + depth * t.lda, t.lda, to_come, i1 - i0, rows_a_tile};
             if (p->b_column == 1) next.b = (upcoming_rows){b + depth * p->b_row, p->b_row, to_come, j1 - j0, rows_a_tile};
             multiply_panel(i1 - i0, 1, &t, &next);
         }
     }
+    return 0;
 }
 
 /* How to cut c into parts of a deep product: little idling of threads, few rows at a tile's lower heights, and rows that are
@@ -187,7 +209,7 @@ static void cut_deep(matmul_plan *plan, int64_t threads) {
     }
 }
 
-static int matmul(femto_matmul_arguments *p) {
+int FOR_ISA(matmul)(const femto_matmul_arguments *p) {
     if (p->n == 0 || (p->m == 0 && !p->column_sums)) return 0;
     matmul_plan plan = {.p = p, .panels = panel_count(p->n)};
     const int64_t threads = femto_get_threads();
@@ -196,8 +218,7 @@ static int matmul(femto_matmul_arguments *p) {
     if (p->a_column != 1 || p->column_sums) {
         cut_deep(&plan, threads);
         const int64_t chunks = p->m ? (p->m + plan.row_chunk - 1) / plan.row_chunk : 1; /* without rows, the column sums */
-        femto_parallel_for(chunks * plan.column_tasks, work, deep_task, &plan);
-        return plan.failed ? -1 : 0;
+        return femto_parallel_for(chunks * plan.column_tasks, work, deep_task, &plan);
     }
 
     /* B in place: rows contiguous, and either few rows of A to amortise a copy or rows of B short enough for the cache. */
@@ -221,6 +242,6 @@ static int matmul(femto_matmul_arguments *p) {
     if (p->m < 512) chunks = (8 * threads + plan.panels - 1) / plan.panels;
     plan.row_chunk = (p->m + chunks - 1) / chunks; /* whole tiles would leave a thread idle at the end */
     if (plan.row_chunk < 12) plan.row_chunk = 12;
-    femto_parallel_for((p->m + plan.row_chunk - 1) / plan.row_chunk * plan.column_tasks, work, tall_task, &plan);
-    return 0;
+    return femto_parallel_for((p->m + plan.row_chunk - 1) / plan.row_chunk * plan.column_tasks, work, tall_task, &plan);
 }
+#endif

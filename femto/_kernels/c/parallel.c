@@ -37,18 +37,22 @@ int femto_has_openmp(void) {
 #endif
 }
 
-void femto_parallel_for(int64_t tasks, double work, femto_task task, void *arguments) {
+int femto_parallel_for(int64_t tasks, double work, femto_task task, const void *arguments) {
 #ifdef _OPENMP
     int64_t threads = femto_get_threads();
     if (threads > tasks) threads = tasks;
     if (threads > 1 && work > FEMTO_SERIAL_WORK) {
+        int status = 0;
 #pragma omp parallel for num_threads((int)threads) schedule(FEMTO_SCHEDULE)
-        for (int64_t i = 0; i < tasks; i++) task(arguments, i);
-        return;
+        for (int64_t i = 0; i < tasks; i++)
+            if (task(arguments, i)) __atomic_store_n(&status, -1, __ATOMIC_RELAXED);
+        return status;
     }
 #endif
     (void)work;
-    for (int64_t i = 0; i < tasks; i++) task(arguments, i);
+    for (int64_t i = 0; i < tasks; i++)
+        if (task(arguments, i)) return -1;
+    return 0;
 }
 
 typedef struct {

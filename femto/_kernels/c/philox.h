@@ -29,7 +29,7 @@ INLINE void philox_lanes(vu c[4], uint32_t k0, uint32_t k1) {
 #define DROPOUT_GROUP 8
 
 /* 1/(1-p) where the number is below the threshold (65536 keeps all), else 0, for rows group*8 … and columns block*16 …. */
-INLINE void dropout_tile(vf mask[DROPOUT_GROUP][PIECES], const femto_dropout *dropout, int64_t group, int64_t block) {
+INLINE void dropout_tile(vf mask[DROPOUT_GROUP][PIECES], const femto_dropout_settings *dropout, int64_t group, int64_t block) {
     const vu zero = {0};
     const vi threshold = (vi)zero + (int32_t)dropout->threshold;
     for (int piece = 0; piece < PIECES; piece++) {

@@ -1,37 +1,74 @@
 /* The two ends of the graph: token embedding with positions, rotary rotation of rows, and softmax cross entropy. */
+#ifndef FEMTO_TOKENS_H
+#define FEMTO_TOKENS_H
+#include "femto.h"
 
-/* out (R x d) = table[token] + positions[row mod context]; positions (context x d) may be NULL. */
+/* out = table[token] + positions[row mod context]. */
 typedef struct {
-    float *out, *dtable, *dpositions;
-    const float *table, *positions, *dout;
-    const int32_t *tokens;
-    int64_t rows, context, columns;
-} embedding_arguments;
+    float *out;             /* (rows, columns) */
+    const float *table;     /* (vocabulary, columns) */
+    const float *positions; /* (context, columns), or NULL */
+    const int32_t *tokens;  /* (rows), each from 0 to vocabulary - 1 */
+    int64_t rows, context, vocabulary, columns;
+} femto_embedding_forward_arguments;
+FEMTO_KERNEL(embedding_forward)
+
+/* dtable[token] += dout, dpositions[row mod context] += dout, rows in order. */
+typedef struct {
+    float *dtable;         /* (vocabulary, columns) */
+    float *dpositions;     /* (context, columns), or NULL */
+    const float *dout;     /* (rows, columns) */
+    const int32_t *tokens; /* (rows), each from 0 to vocabulary - 1 */
+    int64_t rows, context, vocabulary, columns;
+} femto_embedding_backward_arguments;
+FEMTO_KERNEL(embedding_backward)
+
+/* Turns every head of every row in place by the angles of its token, row mod tokens; `inverse` turns back (the gradient). */
+typedef struct {
+    float *x; int64_t ldx;       /* (rows, heads*head_size) */
+    const float *cosine, *sine;  /* (tokens, head_size/2) */
+    int64_t rows, tokens, heads, head_size;
+    int inverse;
+} femto_rotary_arguments;
+FEMTO_KERNEL(rotary)
+
+/* losses = logsumexp(logits) - logits[target]; dlogits = gradient_scale * (softmax - onehot). A negative target is left out: loss
+ * 0, gradient 0. Stable: the row's maximum is subtracted first. */
+typedef struct {
+    float *losses;                           /* (rows) */
+    float *dlogits; int64_t ld_dlogits;      /* (rows, vocabulary), or NULL; may be the logits */
+    const float *logits; int64_t ld_logits;  /* (rows, vocabulary) */
+    const int32_t *targets;                  /* (rows), each from -1 to vocabulary - 1 */
+    float gradient_scale;
+    int64_t rows, vocabulary;
+} femto_cross_entropy_arguments;
+FEMTO_KERNEL(cross_entropy)
+
+#endif
+
+#ifdef FEMTO_ISA
 #define EMBEDDING_ROWS 64
 
-static void embedding_forward_task(void *arguments, int64_t index) {
-    const embedding_arguments *p = arguments;
+static int embedding_forward_task(const void *arguments, int64_t index) {
+    const femto_embedding_forward_arguments *p = arguments;
     const int64_t n = p->columns;
     for (int64_t r = index * EMBEDDING_ROWS; r < least((index + 1) * EMBEDDING_ROWS, p->rows); r++) {
         const float *row = p->table + (int64_t)p->tokens[r] * n;
         const float *position = p->positions ? p->positions + r % p->context * n : NULL;
         for (int64_t i = 0; i < n; i++) p->out[r * n + i] = position ? row[i] + position[i] : row[i];
     }
-}
-
-static int embedding_forward(float *out, const float *table, const float *positions, const int32_t *tokens, int64_t rows,
-                             int64_t context, int64_t columns) {
-    embedding_arguments p = {.out = out, .table = table, .positions = positions, .tokens = tokens, .rows = rows,
-                             .context = context, .columns = columns};
-    femto_parallel_for((rows + EMBEDDING_ROWS - 1) / EMBEDDING_ROWS, 2.0 * (double)rows * (double)columns,
-                       embedding_forward_task, &p);
     return 0;
 }
 
-/* dtable[token] += dout, dpositions[row mod context] += dout: one task a stripe of columns, rows in order. */
-#define EMBEDDING_STRIPE 16
-static void embedding_backward_task(void *arguments, int64_t index) {
-    const embedding_arguments *p = arguments;
+int FOR_ISA(embedding_forward)(const femto_embedding_forward_arguments *p) {
+    return femto_parallel_for((p->rows + EMBEDDING_ROWS - 1) / EMBEDDING_ROWS, 2.0 * (double)p->rows * (double)p->columns,
+                              embedding_forward_task, p);
+}
+
+#define EMBEDDING_STRIPE 16 /* columns in one task */
+
+static int embedding_backward_task(const void *arguments, int64_t index) {
+    const femto_embedding_backward_arguments *p = arguments;
     const int64_t n = p->columns, i0 = index * EMBEDDING_STRIPE, i1 = least(i0 + EMBEDDING_STRIPE, n);
     for (int64_t r = 0; r < p->rows; r++) {
         float *row = p->dtable + (int64_t)p->tokens[r] * n;
@@ -41,28 +78,18 @@ static void embedding_backward_task(void *arguments, int64_t index) {
             for (int64_t i = i0; i < i1; i++) position[i] += p->dout[r * n + i];
         }
     }
-}
-
-static int embedding_backward(float *dtable, float *dpositions, const float *dout, const int32_t *tokens, int64_t rows,
-                              int64_t context, int64_t columns) {
-    embedding_arguments p = {.dtable = dtable, .dpositions = dpositions, .dout = dout, .tokens = tokens, .rows = rows,
-                             .context = context, .columns = columns};
-    femto_parallel_for((columns + EMBEDDING_STRIPE - 1) / EMBEDDING_STRIPE, 2.0 * (double)rows * (double)columns,
-                       embedding_backward_task, &p);
     return 0;
 }
 
-/* Rotate every head of every row in place by the angles of its token; `inverse` rotates back (the gradient). */
-typedef struct {
-    float *x;
-    const float *cosine, *sine;
-    int64_t ldx, rows, tokens, heads, head_size;
-    int inverse;
-} rotary_arguments;
+int FOR_ISA(embedding_backward)(const femto_embedding_backward_arguments *p) {
+    return femto_parallel_for((p->columns + EMBEDDING_STRIPE - 1) / EMBEDDING_STRIPE,
+                              2.0 * (double)p->rows * (double)p->columns, embedding_backward_task, p);
+}
+
 #define ROTARY_ROWS 32
 
-static void rotary_task(void *arguments, int64_t index) {
-    const rotary_arguments *p = arguments;
+static int rotary_task(const void *arguments, int64_t index) {
+    const femto_rotary_arguments *p = arguments;
     const int64_t half = p->head_size / 2;
     const float sign = p->inverse ? -1.0f : 1.0f;
     for (int64_t r = index * ROTARY_ROWS; r < least((index + 1) * ROTARY_ROWS, p->rows); r++) {
@@ -87,28 +114,18 @@ static void rotary_task(void *arguments, int64_t index) {
             }
         }
     }
-}
-
-static int rotary(float *x, int64_t ldx, const float *cosine, const float *sine, int64_t rows, int64_t tokens, int64_t heads,
-                  int64_t head_size, int inverse) {
-    rotary_arguments p = {x, cosine, sine, ldx, rows, tokens, heads, head_size, inverse};
-    femto_parallel_for((rows + ROTARY_ROWS - 1) / ROTARY_ROWS, 3.0 * (double)(rows * heads * head_size), rotary_task, &p);
     return 0;
 }
 
-/* losses[r] = logsumexp(logits[r]) - logits[r, target]; dlogits = gradient_scale * (softmax - onehot), may be the logits
- * themselves, or NULL. A negative target is left out: loss 0, gradient 0. Stable: the row's maximum is subtracted first. */
-typedef struct {
-    float *losses, *dlogits;
-    const float *logits;
-    const int32_t *targets;
-    int64_t ld_dlogits, ld_logits, rows, vocabulary;
-    float gradient_scale;
-} cross_entropy_arguments;
+int FOR_ISA(rotary)(const femto_rotary_arguments *p) {
+    return femto_parallel_for((p->rows + ROTARY_ROWS - 1) / ROTARY_ROWS, 3.0 * (double)(p->rows * p->heads * p->head_size),
+                              rotary_task, p);
+}
+
 #define CROSS_ENTROPY_ROWS 16
 
-static void cross_entropy_task(void *arguments, int64_t index) {
-    const cross_entropy_arguments *p = arguments;
+static int cross_entropy_task(const void *arguments, int64_t index) {
+    const femto_cross_entropy_arguments *p = arguments;
     const int64_t n = p->vocabulary;
     for (int64_t r = index * CROSS_ENTROPY_ROWS; r < least((index + 1) * CROSS_ENTROPY_ROWS, p->rows); r++) {
         const float *x = p->logits + r * p->ld_logits;
@@ -140,12 +157,11 @@ static void cross_entropy_task(void *arguments, int64_t index) {
         FOR_ROW(i, piece, left, n) v_store_up_to(dx + i, v_load_up_to(dx + i, left) * scale, left);
         dx[target] -= p->gradient_scale;
     }
-}
-
-static int cross_entropy(float *losses, float *dlogits, int64_t ld_dlogits, const float *logits, int64_t ld_logits,
-                         const int32_t *targets, float gradient_scale, int64_t rows, int64_t vocabulary) {
-    cross_entropy_arguments p = {losses, dlogits, logits, targets, ld_dlogits, ld_logits, rows, vocabulary, gradient_scale};
-    femto_parallel_for((rows + CROSS_ENTROPY_ROWS - 1) / CROSS_ENTROPY_ROWS, 12.0 * (double)rows * (double)vocabulary,
-                       cross_entropy_task, &p);
     return 0;
 }
+
+int FOR_ISA(cross_entropy)(const femto_cross_entropy_arguments *p) {
+    return femto_parallel_for((p->rows + CROSS_ENTROPY_ROWS - 1) / CROSS_ENTROPY_ROWS,
+                              12.0 * (double)p->rows * (double)p->vocabulary, cross_entropy_task, p);
+}
+#endif

@@ -1,0 +1,11 @@
+/* Every kernel once more, for the instruction set of the including file (FEMTO_ISA). */
+#include "simd.h"
+#include "vmath.h"
+#include "philox.h"
+#include "transpose.h"
+#include "tile.h"
+#include "matmul.h"
+#include "attention.h"
+#include "layer_norm.h"
+#include "elementwise.h"
+#include "tokens.h"
