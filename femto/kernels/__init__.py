@@ -368,7 +368,8 @@ def adamw(
 def fma_burn(iterations: int) -> float:
     """Run independent multiply-adds in registers on every thread, for a machine's peak; returns the floating-point operations.
 
-    iterations: 1 to 2^40. One is 24 vector FMAs a thread (12 where the instruction set has 16 registers), each two operations a float.
+    iterations, 1 to 2^40: each is 24 vector FMAs a thread, or 12 where the instruction set has 16 registers. An FMA is two
+    operations a float.
     """
     flops: float = core.fma_burn(iterations)
     return flops
