@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,40 @@ PAGE = Path(__file__).parents[1] / "docs" / "measurements.md"
 PART = re.compile(r"(<!-- generated: ablation -->\n).*?(<!-- end -->)", re.S)
 
 Settings = dict[str, Any]
+
+# The presets as they were when the rows were recorded. What "as the preset" means is named here, so that a default that changes
+# does not change rows that were recorded before; tests/test_performance_records.py says when it is no longer the preset.
+PRESETS: dict[str, Settings] = {
+    "modern": {
+        "block": "pre-norm",
+        "positional_encoding": "rotary",
+        "rotary_base": 1000.0,
+        "initializer": "scaled",
+        "learning_rate": 0.003,
+        "warmup_steps": 100,
+        "decay": "linear",
+        "weight_decay": 0.1,
+        "beta1": 0.9,
+        "beta2": 0.99,
+        "epsilon": 1e-8,
+        "clip_norm": 1.0,
+        "dropout": 0.0,
+    },
+    "reference": {
+        "block": "reference",
+        "positional_encoding": "absolute",
+        "initializer": "reference",
+        "learning_rate": 0.001,
+        "warmup_steps": 100,
+        "decay": "linear",
+        "weight_decay": 0.01,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "clip_norm": 0.0,
+        "dropout": 0.0,
+    },
+}
 
 # What every row of a task shares; the decay ends with the last step. Batches hold as many windows as teach most a second.
 TASKS: dict[str, Settings] = {
@@ -86,23 +121,22 @@ def load(task: str, path: str | None) -> tuple[tokenizers.Tokenizer, data.Datase
     return tokenizer, data.from_documents(task, documents, tokenizer), data.from_documents(task, unseen, tokenizer)
 
 
-def train(task: str, row: str, texts: dict[str, str]) -> dict[str, Any]:
+def train(task: str, row: str, texts: dict[str, str], most_steps: int | None) -> dict[str, Any]:
     """Train one row with one thread, and evaluate it on text that it did not see."""
-    settings = {"num_layers": 4, "num_heads": 4, "min_learning_rate": 0.0, **TASKS[task], **ROWS[row]}
+    preset = PRESETS[ROWS[row].get("preset", "modern")]
+    settings = {**preset, "num_layers": 4, "num_heads": 4, "min_learning_rate": 0.0, "seed": 0, **TASKS[task], **ROWS[row]}
+    settings.pop("preset", None)
     tokenizer, training_data, held_out = load(task, texts.get(task))
-    preset = config.PRESETS[settings.pop("preset", "modern")]
     steps = round(settings.pop("steps") * settings.pop("steps_factor", 1))
     settings["batch_size"] = round(settings["batch_size"] * settings.pop("batch_factor", 1))
+    settings.setdefault("decay_steps", steps - settings["warmup_steps"])
     matrices_only = settings.pop("decay_matrices_only", False)
-    shape_names = {"embedding_degree", "num_tokens", "num_layers", "num_heads", "initializer", "block", "positional_encoding"}
-    shape_names |= {"rotary_base"}
-    shape = {**preset.model, **{name: settings.pop(name) for name in shape_names & settings.keys()}}
-    warmup = settings.get("warmup_steps", preset.training.warmup_steps)
-    training = config.updated(preset.training, {"decay_steps": steps - warmup, **settings})
+    shape = {field.name: settings.pop(field.name) for field in fields(config.ModelConfig) if field.name in settings}
+    training = config.TrainConfig(**settings)
     made = femto.create(config.ModelConfig(tokenizer.vocab_size, **shape), tokenizer, training)
     trainer = Trainer(made, training_data.ids)
     vectors = [tensor for tensor in made.model.tensors.values() if tensor.ndim == 1] if matrices_only else []
-    for _ in range(steps):
+    for _ in range(min(steps, most_steps or steps)):
         before = [vector.copy() for vector in vectors]
         step = trainer.step()
         for vector, old in zip(vectors, before, strict=True):  # what the decoupled decay took away
@@ -112,17 +146,17 @@ def train(task: str, row: str, texts: dict[str, str]) -> dict[str, Any]:
     return {"steps": steps, "training_loss": seen, "held_out_loss": loss.nats}
 
 
-def record(rows: list[str], tasks: list[str], texts: dict[str, str]) -> None:
+def record(rows: list[str], tasks: list[str], texts: dict[str, str], most_steps: int | None, file: Path) -> None:
     """Train the rows, one a core, and write down each as it ends. What is recorded already is not trained again."""
-    records = json.loads(RECORDS.read_bytes()) if RECORDS.is_file() else {}
+    records = json.loads(file.read_bytes()) if file.is_file() else {}
     missing = [(task, row) for row in rows for task in tasks if row not in records.get(task, {})]
     with ProcessPoolExecutor(threads.default_num_threads(), initializer=kernels.set_num_threads, initargs=(1,)) as pool:
-        running = {pool.submit(train, task, row, texts): (task, row) for task, row in missing}
+        running = {pool.submit(train, task, row, texts, most_steps): (task, row) for task, row in missing}
         for done in as_completed(running):
             task, row = running[done]
             records.setdefault(task, {})[row] = done.result()
             ordered = {t: {r: records[t][r] for r in ROWS if r in records[t]} for t in TASKS if t in records}
-            RECORDS.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             print(f"{task}: {row}: {records[task][row]['held_out_loss']:.4f}", flush=True)
 
 
@@ -152,10 +186,14 @@ def main() -> None:
     recording.add_argument("--prose", required=True)
     recording.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")
     recording.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    recording.add_argument("--steps", type=int, help="at most, to see that all works; into a file of its own [those of the task]")
+    recording.add_argument("--records", type=Path, default=RECORDS, metavar="FILE", help="[benches/ablation.json]")
     commands.add_parser("page")
     chosen = parser.parse_args()
     if chosen.command == "record":
-        record(chosen.rows, chosen.tasks, {"code": chosen.code, "prose": chosen.prose})
+        if chosen.steps and chosen.records == RECORDS:
+            parser.error("--steps needs --records FILE: fewer steps are no result")
+        record(chosen.rows, chosen.tasks, {"code": chosen.code, "prose": chosen.prose}, chosen.steps, chosen.records)
     else:
         PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LABELS = {"femto": "femto", "eager": "PyTorch eager", "compile": "torch.compile", "jax": "JAX"}
+LABELS = {"femto": "femto", "graph": "femto's graph", "eager": "PyTorch eager", "compile": "torch.compile", "jax": "JAX"}
 SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # may let threads spin for longer than by default
 # PyTorch and JAX allocate in every step. A glibc that is told to keep what they free, in huge pages, spares them page faults.
 # femto allocates once, in huge pages by itself.
@@ -28,7 +28,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment(threads) | (KEEP_MEMORY if keep_memory and kind != "femto" else {}),
+            env=environment(threads) | (KEEP_MEMORY if keep_memory and kind not in ("femto", "graph") else {}),
         )
         self.facts = self.answer()
 

@@ -31,6 +31,8 @@ MOST_IDLE_CPUS = 0.02  # that a waiting worker may use
 
 def choose_kinds(options):
     """The frameworks to run beside femto. Says on stderr what is missing."""
+    if options.alone:
+        return ["graph"]
     wanted = {"torch": ["eager", "compile"], "jax": ["jax"]}
     if options.no_compile:
         wanted["torch"].remove("compile")
@@ -43,7 +45,7 @@ def choose_kinds(options):
         else:
             say(f"{options.python} cannot import {module}: left out")
     if not kinds:
-        sys.exit(f"compare_pytorch: {options.python} has nothing to compare with; give --python one that has torch")
+        sys.exit(f"compare_pytorch: {options.python} has nothing to compare with; give --python one that has torch, or --alone")
     return kinds
 
 
@@ -58,7 +60,7 @@ def compare(row, kinds, options):
         workers = {}
         for kind in ["femto", *kinds]:
             say(f"#{row}: starting {LABELS[kind]}")
-            python = sys.executable if kind == "femto" else options.python
+            python = sys.executable if kind in ("femto", "graph") else options.python
             # Without --threads femto decides, and the others follow.
             threads = workers["femto"].facts["threads"] if workers else options.threads
             workers[kind] = Worker(kind, python, Path(folder) / "problem.npz", threads, row, options.keep_memory)
@@ -167,6 +169,7 @@ def main():
     parser.add_argument("--steps", type=positive, help="of each framework in each round [by row, 20 to 1]")
     parser.add_argument("--rounds", type=positive, default=5, help="[5]")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
+    parser.add_argument("--alone", action="store_true", help="only femto, against its own graph: to see that all of it works")
     parser.add_argument("--no-jax", action="store_true", help="without JAX")
     parser.add_argument(
         "--keep-memory", action="store_true", help="glibc keeps, in huge pages, what PyTorch and JAX free: faster, more memory"
@@ -187,7 +190,8 @@ def main():
             results.append(compare(row, kinds, options))
             print(table_row(results[-1], kinds), flush=True)
             if options.json:
-                options.json.write_text(json.dumps(results, indent=1) + "\n")
+                measured = {"rounds": options.rounds, "keep_memory": options.keep_memory, "rows": results}
+                options.json.write_text(json.dumps(measured, indent=1) + "\n")
     except KeyboardInterrupt:
         sys.exit("compare_pytorch: interrupted")
 

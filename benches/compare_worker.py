@@ -25,6 +25,10 @@ def start(kind, path, threads, row):
         from femto_model import FemtoTraining
 
         return FemtoTraining(row, path)
+    if kind == "graph":
+        from graph_model import GraphTraining
+
+        return GraphTraining(Problem(path))
     if kind == "jax":
         from jax_model import JaxTraining
 

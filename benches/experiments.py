@@ -16,7 +16,9 @@ from femto.experiments import reading, report, results
 PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("experiments.md", "journal.md", "recipes.md")]
 
 
-def record(numbers: list[str], preset: str, texts: dict[str, str | None], budget: float | None, root: Path, seed: int) -> None:
+def record(
+    numbers: list[str], preset: str, texts: dict[str, str | None], budget: float | None, root: Path, seed: int, file: Path
+) -> None:
     """Run each in a folder of its own, and record what the command says. What was trained before in that folder is not again."""
     for number in numbers:
         command = [sys.executable, "-m", "femto", "experiment", "run", number, "--preset", preset, "--json", "--seed", str(seed)]
@@ -31,10 +33,10 @@ def record(numbers: list[str], preset: str, texts: dict[str, str | None], budget
         for private in ("folder", "log"):
             del verdict[private]
         verdict["data"]["name"] = Path(verdict["data"]["name"]).name
-        recorded = json.loads(results.PATH.read_bytes()) if results.PATH.is_file() else {}
+        recorded = json.loads(file.read_bytes()) if file.is_file() else {}
         recorded[f"{number}.{preset}"] = verdict
         in_order = sorted(recorded.items(), key=lambda item: (int(item[0].partition(".")[0]), item[0]))
-        results.PATH.write_text(json.dumps(dict(in_order), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(dict(in_order), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(
             number,
             preset,
@@ -44,7 +46,7 @@ def record(numbers: list[str], preset: str, texts: dict[str, str | None], budget
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record")
     recording.add_argument("numbers", nargs="+")
@@ -56,11 +58,12 @@ def main() -> None:
     recording.add_argument(
         "--root", type=Path, default=Path(tempfile.gettempdir()) / "femto-experiments", help="folder of the runs"
     )
+    recording.add_argument("--results", type=Path, default=results.PATH, metavar="FILE", help="[the package's results.json]")
     commands.add_parser("page")
     chosen = parser.parse_args()
     if chosen.command == "record":
         texts = {"code": chosen.code, "prose": chosen.prose}
-        record(chosen.numbers, chosen.preset, texts, chosen.budget, chosen.root, chosen.seed)
+        record(chosen.numbers, chosen.preset, texts, chosen.budget, chosen.root, chosen.seed, chosen.results)
     else:
         for page in PAGES:
             page.write_text(report.updated(page.read_text(encoding="utf-8")), encoding="utf-8")

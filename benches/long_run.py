@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from configurations import MODEL, TRAINING
+
 import femto
 from femto.dummy_data import simple_dummy2
 from femto.training import Step
@@ -37,8 +39,12 @@ def main() -> None:
         num_tokens=chosen.num_tokens,
         embedding_degree=chosen.embedding_degree,
         num_layers=chosen.num_layers,
+        num_heads=4,
+        **MODEL,
     )
-    training = femto.TrainConfig(batch_size=chosen.batch_size, dropout=0.1, validation_split=0.1)
+    schedule = {"warmup_steps": 100, "decay_steps": None, "min_learning_rate": 0.00003}
+    changes = {"batch_size": chosen.batch_size, "dropout": 0.1, "validation_split": 0.1}
+    training = femto.TrainConfig(**{**TRAINING, **schedule, **changes})
     made = femto.create(shape, tokenizer, training)
     at, saves, saving, validating = {}, 0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Timing of whole training steps against the machine's measured peak (SPEC section 8)."""
+"""Timing of whole training steps against the machine's measured peak (docs/performance.md)."""
 
 import statistics
 import time
@@ -10,6 +10,7 @@ from femto import kernels
 from femto.checkpoint import Checkpoint
 from femto.checkpoint.history import History
 from femto.config import ModelConfig, TrainConfig
+from femto.data import Ids
 from femto.errors import ConfigError
 from femto.model import Decoder, Model
 from femto.profiling.kernel_times import profile
@@ -33,13 +34,17 @@ def peak_gflops() -> float:
     return best / 1e9
 
 
-def synthetic_trainer(config: ModelConfig, training: TrainConfig) -> Trainer:
-    """A trainer on a million random tokens of the model's vocabulary."""
+def synthetic(config: ModelConfig, training: TrainConfig) -> tuple[Checkpoint, Ids]:
+    """A fresh model, and a million random tokens of its vocabulary to train it on."""
     tokens = [b"<unk>", *(b"%d" % index for index in range(1, config.vocab_size))]
     checkpoint = Checkpoint(Model(config).initialize(training.seed), Tokenizer(tokens, unk_id=0), training, History())
     words = random_numbers.words(training.seed, random_numbers.BATCHES, 2**32, 1_000_000)
-    ids = (words % np.uint64(config.vocab_size)).astype(np.int32)
-    return Trainer(checkpoint, ids)
+    return checkpoint, (words % np.uint64(config.vocab_size)).astype(np.int32)
+
+
+def synthetic_trainer(config: ModelConfig, training: TrainConfig) -> Trainer:
+    """A trainer of `synthetic`'s model on its tokens."""
+    return Trainer(*synthetic(config, training))
 
 
 def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[str, Any]:
