@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Every command that README.md, CONTRIBUTING.md and docs/*.md show is run by the gate, or .ci/commands.toml says why not.
+
+    .ci/commands.py check          one line for each command that the gate does not know; exit status 1 if there is one
+    .ci/commands.py run FOLDER     run them in FOLDER; the first that fails ends it
+    .ci/commands.py block NAME     the marked block of that name, as a script
+
+A command is a line of a fenced `sh` block, or an inline code span that begins with femto, python, pip, pytest, .venv/bin/ or .ci/
+(environment variables may stand before). What becomes of it:
+
+- A block after the comment `<!-- ci: NAME -->` is run word for word, in the order of its document, in a folder of the document's
+  own that has dataset.txt; the blocks of GATE are run by .ci/run itself.
+- `femto COMMAND` without arguments is a mention: `femto COMMAND --help` must work.
+- Every other one stands in .ci/commands.toml, or is the same as a command of a marked block.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10, where femto itself needs it
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+MAPPING = ".ci/commands.toml"
+GATE = ("main-job", "tests")  # blocks that set up a virtual environment: steps of .ci/run
+FIRST_WORDS = ("femto", "python", "python3", "pip", "pytest", "eval")
+STARTED_BY_OTHERS = ("compare_worker.py",)  # of benches/
+SECONDS = 300  # that one command may take
+DESK = (
+    ".ci",
+    "benches",
+    "docs",
+    "dummy_data",
+    "tests",
+    "pyproject.toml",
+    "README.md",
+    "CONTRIBUTING.md",
+)  # never femto/: see below
+
+
+@dataclass(frozen=True)
+class Command:
+    text: str
+    place: str  # document and line
+    block: str | None  # name of the marked block that it stands in
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(document: Path) -> list[tuple[str | None, int, list[str]]]:
+    """Fenced sh blocks of a document: name of the mark before it, number of its first line, lines."""
+    found, mark, inside, kept = [], None, False, False
+    for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            inside = not inside
+            if inside:
+                kept = line.strip()[3:].strip() in ("sh", "bash", "shell", "console")
+                if kept:
+                    found.append((mark, number + 1, []))
+            mark = None
+        elif inside and kept:
+            found[-1][2].append(line)
+        elif not inside and line.strip():
+            marked = re.fullmatch(r"<!-- ci: ([\w-]+) -->", line.strip())
+            mark = marked[1] if marked else None
+    return found
+
+
+def spans(document: Path) -> list[tuple[int, str]]:
+    """Inline code spans of a document, with the number of their first line; they may go over the end of a line."""
+    text = document.read_text(encoding="utf-8")
+    text = re.sub(r"^ *```.*?^ *```", lambda fence: "\n" * fence[0].count("\n"), text, flags=re.S | re.M)
+    found = re.finditer(r"(?<!`)(`+)(?!`)((?:(?!\n\s*\n).)+?)(?<!`)\1(?!`)", text, re.S)
+    return [(1 + text.count("\n", 0, span.start()), " ".join(span[2].split())) for span in found]
+
+
+def is_command(text: str) -> bool:
+    words = text.split()
+    while words and re.match(r"[A-Z_][A-Z0-9_]*=", words[0]):
+        words = words[1:]
+    return bool(words) and (
+        words[0].startswith((".venv/bin/", ".ci/")) or (words[0] in FIRST_WORDS and len(words) > 1) or words == ["pytest"]
+    )
+
+
+def commands() -> list[Command]:
+    """All that the documents show, in order."""
+    found = []
+    for document in documents():
+        name = document.relative_to(ROOT)
+        for mark, first, lines in blocks(document):
+            whole = ""
+            for number, line in enumerate(lines, first):
+                whole += re.sub(r"(^|\s)#.*", "", line).strip()
+                if whole.endswith("\\"):
+                    whole = whole[:-1]
+                elif whole:
+                    found.append(Command(" ".join(whole.split()), f"{name}:{number}", mark))
+                    whole = ""
+        found += [Command(span, f"{name}:{number}", None) for number, span in spans(document) if is_command(span)]
+    return found
+
+
+def is_mention(text: str) -> bool:
+    return bool(re.fullmatch(r"femto( [a-z][a-z-]*){1,2}", text))
+
+
+def mapping() -> dict[str, Any]:
+    return tomllib.loads((ROOT / MAPPING).read_text(encoding="utf-8"))
+
+
+def faults(found: list[Command], mapped: dict[str, Any]) -> list[str]:
+    """What the gate does not know of the commands, and what it says of commands that are shown no more."""
+    known = {**mapped["run"], **mapped["step"], **mapped["not-run"]}
+    word_for_word = {command.text for command in found if command.block}
+    said = [
+        f"{command.place}: the gate does not run `{command.text}`: mark its block with <!-- ci: NAME -->, or name it in {MAPPING}"
+        for command in found
+        if not (command.block or command.text in known or command.text in word_for_word or is_mention(command.text))
+    ]
+    shown = {command.text for command in found}
+    said += [f"{MAPPING}: no document shows `{text}` any more" for text in known if text not in shown]
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    said += [f"{MAPPING}: .ci/run has no step {step!r}" for step in mapped["step"].values() if f'step "{step}"' not in gate]
+    names = [mark for document in documents() for mark, _, _ in blocks(document) if mark]
+    said += [f"two blocks are marked <!-- ci: {name} -->" for name in sorted({name for name in names if names.count(name) > 1})]
+    said += [f"no block is marked <!-- ci: {name} -->" for name in GATE if name not in names]
+    scripts = (path for path in (ROOT / "benches").glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
+    run = " ".join([*mapped["run"], *mapped["run"].values(), *mapped["also"]])
+    started = [path.name for path in scripts if path.name not in STARTED_BY_OTHERS]
+    said += [f"the gate does not run benches/{name}: name it in {MAPPING}" for name in started if name not in run]
+    return said
+
+
+def desk(folder: Path, text: Path) -> Path:
+    """A folder to run commands in: dataset.txt, and what the documents name by its path in the repository.
+
+    Without femto/, which Python would find there before the installed package.
+    """
+    folder.mkdir()
+    for name in DESK:
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(text, folder / "dataset.txt")
+    return folder
+
+
+@cache
+def against() -> str:
+    """What the comparison with other frameworks is told: the first of TORCH_PYTHON and this Python that has torch, or --alone."""
+    for python in (os.environ.get("TORCH_PYTHON"), sys.executable):
+        if python and subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0:
+            return f"--python {python}"
+    return "--alone"
+
+
+def run(script: str, folder: Path, label: str) -> None:
+    """Run a script in bash, silently. Ends the gate, with what was said, when it fails."""
+    started = time.monotonic()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "AGAINST": against()}
+    try:
+        done = subprocess.run(
+            ["bash", "-euc", script],  # no pipefail: `head` may end before what it reads from
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        status, said = str(done.returncode), done.stdout
+    except subprocess.TimeoutExpired as error:
+        status, said = f"none after {SECONDS} seconds", (error.stdout or b"").decode(errors="replace")
+    print(f"{time.monotonic() - started:6.1f} s  {label}", flush=True)
+    if status != "0":
+        sys.exit(f"{said[-4000:]}\ncommands: exit status {status} of: {script.strip()}\n  which stands for: {label}")
+
+
+def run_all(work: Path) -> None:
+    mapped, found = mapping(), commands()
+    work.mkdir(exist_ok=True)
+    text = work / "dataset.txt"
+    with open(text, "w", encoding="utf-8") as file:
+        subprocess.run([sys.executable, ROOT / "dummy_data" / "addition_dummy.py"], stdout=file, check=True)
+    readme = None
+    for document in documents():
+        marked = [(mark, lines) for mark, _, lines in blocks(document) if mark and mark not in GATE]
+        if marked or readme is None:
+            folder = desk(work / document.stem, text)
+            readme = readme or folder
+            name = document.relative_to(ROOT)
+            if first := mapped["before"].get(str(name)):
+                run(first, folder, f"{name}: before its blocks")
+            for mark, lines in marked:
+                run("\n".join(lines), folder, f"{name}: {mark}")
+    for text_shown, instead in mapped["run"].items():
+        run(instead or text_shown, readme, text_shown)
+    for script in mapped["also"]:
+        run(script, readme, script)
+    mentions = sorted({command.text for command in found if is_mention(command.text) and command.text not in mapped["run"]})
+    for mention in mentions:
+        run(f"{mention} --help", readme, f"{mention} --help")
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["check"]:
+            if said := faults(commands(), mapping()):
+                sys.exit("\n".join(said))
+        case ["run", folder]:
+            run_all(Path(folder).resolve())
+        case ["block", name]:
+            found = [lines for document in documents() for mark, _, lines in blocks(document) if mark == name]
+            if len(found) != 1:
+                sys.exit(f"commands: {len(found)} blocks are marked <!-- ci: {name} -->")
+            print("\n".join(found[0]))
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
