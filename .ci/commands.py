@@ -3,7 +3,6 @@
 
     .ci/commands.py check          one line for each command that the gate does not know; exit status 1 if there is one
     .ci/commands.py run FOLDER     run them in FOLDER; the first that fails ends it
-    .ci/commands.py block NAME     the marked block of that name, as a script
 
 A command is a line of a fenced `sh` block, or an inline code span that begins with femto, python, pip, pytest, .venv/bin/ or .ci/
 (environment variables may stand before). What becomes of it:
@@ -223,11 +222,6 @@ def main() -> None:
                 sys.exit("\n".join(said))
         case ["run", folder]:
             run_all(Path(folder).resolve())
-        case ["block", name]:
-            found = [lines for document in documents() for mark, _, lines in blocks(document) if mark == name]
-            if len(found) != 1:
-                sys.exit(f"commands: {len(found)} blocks are marked <!-- ci: {name} -->")
-            print("\n".join(found[0]))
         case _:
             sys.exit(__doc__)
 

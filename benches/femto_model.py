@@ -8,7 +8,7 @@ from configurations import configuration
 
 from femto import __version__, data, kernels
 from femto.config import to_json, updated
-from femto.optimizers.adamw import norm
+from femto.optimizers.clipping import norm
 from femto.profiling import benchmark
 from femto.training import Trainer
 

@@ -1,4 +1,4 @@
-"""femto's graph, clipping and AdamW without its trainer, from the problem's file as the other frameworks read it.
+"""femto's graph, clipping and optimiser without its trainer, from the problem's file as the other frameworks read it.
 
 It stands in for them where none is installed: what femto's trainer does beside the arithmetic (which settings it takes, which
 batches it draws, which parameters it wrote down) is still held to what the file says.
@@ -9,11 +9,11 @@ from dataclasses import fields
 import numpy as np
 from compare_problem import CHECK_CLIP_NORM
 
-from femto import __version__, kernels
+from femto import __version__, kernels, optimizers
 from femto.config import ModelConfig, TrainConfig, updated
 from femto.model import Graph, Model
-from femto.model.layers import Pass
-from femto.optimizers.adamw import AdamW, norm
+from femto.model.linear import Pass
+from femto.optimizers.clipping import norm
 
 
 class GraphTraining:
@@ -26,7 +26,7 @@ class GraphTraining:
         for name in problem.parameter_names():
             tensors[name][...] = problem.parameter(name)
         self.graph = Graph(self.model, self.training.batch_size, config.num_tokens, training=True)
-        self.optimizer = AdamW(self.model.layout.size)
+        self.optimizer = optimizers.make(self.model.layout, self.training)
 
     def facts(self):
         return {"version": __version__, "threads": kernels.num_threads()}

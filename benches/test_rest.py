@@ -7,6 +7,7 @@ from femto import checkpoint, generation, tokenizers
 from femto.dummy_data import simple_dummy2
 
 from .configurations import configuration
+from .rates import note_rate
 
 TEXT = simple_dummy2.generate()
 
@@ -16,7 +17,7 @@ def test_encode(benchmark, kind):
     learnt = kind == "bpe"
     tokenizer = tokenizers.BpeTokenizer.from_text(TEXT, 256) if learnt else tokenizers.build(kind, TEXT)
     benchmark(tokenizer.encode, TEXT)
-    benchmark.extra_info["megabytes_per_second"] = len(TEXT) / benchmark.stats.stats.median / 1e6
+    note_rate(benchmark, "megabytes_per_second", len(TEXT) / 1e6)
 
 
 def test_learn_a_vocabulary(benchmark):
@@ -50,4 +51,4 @@ def test_tokens_inside_the_context(benchmark, made):
             ids.append(int(np.argmax(logits)))
 
     benchmark(generate)
-    benchmark.extra_info["tokens_per_second"] = 79 / benchmark.stats.stats.median
+    note_rate(benchmark, "tokens_per_second", 79)
