@@ -10,7 +10,9 @@ next run went on to the same bytes as one that nothing happened to, and left not
 import argparse
 import errno
 import hashlib
+import importlib
 import os
+import pkgutil
 import random
 import re
 import shutil
@@ -206,6 +208,15 @@ def run(command: list[str], folder: Path, call: int = 0, fault: tuple[int, int] 
         return Ended(status, output.read().decode(), log.read().decode().splitlines())
 
 
+def load_all() -> None:
+    """Import all of femto, so that no child has to."""
+    import femto
+
+    for module in pkgutil.walk_packages(femto.__path__, "femto."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
 def command_line(command: list[str]) -> int:
     from femto.__main__ import run as femto
 
@@ -230,13 +241,15 @@ def expect(kept: bool, message: str) -> None:
 def fail_every_call(name: str, every: int, work: Path) -> Counter[str]:
     """All faults at every `every`-th call of a scenario. Returns how often each fault was tried."""
     scenario = SCENARIOS[name]
-    folder, kept = work / "folder", work / "folder-.old"
+    prepared, folder, kept = work / f"{name}-prepared", work / "folder", work / "folder-.old"
+    prepared.mkdir()
+    scenario.prepare(prepared)
 
     def fresh() -> None:
         for path in (folder, kept):
             shutil.rmtree(path, ignore_errors=True)
-            path.mkdir()
-        scenario.prepare(folder)
+        shutil.copytree(prepared, folder)
+        kept.mkdir()
 
     fresh()
     before = scenario.state(folder)
@@ -368,6 +381,7 @@ def main() -> int:
             environment = {**os.environ, LIBRARY: str(library), "LD_PRELOAD": str(library), "FEMTO_THREADS": "1"}
             again = [sys.executable, str(Path(__file__).parent), *sys.argv[1:]]
             return subprocess.run(again, env=environment, check=False).returncode
+        load_all()
         try:
             if chosen.command == "kills":
                 print(f"{chosen.count} kills: {dict(kill_at_random(chosen.count, work, chosen.seed))}")
