@@ -199,7 +199,7 @@ def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch, line, folder
     (tmp_path / folder / "memory.stat").write_text("anon 7\n" + stat)
     monkeypatch.setattr(memory, "OF_PROCESS", tmp_path / "cgroup")
     monkeypatch.setattr(memory, "GROUPS", tmp_path)
-    swap = 1024 * (memory._number("/proc/meminfo", "SwapFree:") or 0)
+    swap = 1024 * (memory._number(memory._text("/proc/meminfo"), "SwapFree:") or 0)
     assert memory.available() == 3_000_000 + swap
     limit.write_text("max\n")
     assert memory.available() > 3_000_000 + swap

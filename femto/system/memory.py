@@ -16,6 +16,7 @@ FILES = {  # limit, use, and what of it the system would give back, of version 2
     "": ("memory.max", "memory.current", ("active_file", "inactive_file", "slab_reclaimable")),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
 }
+NO_LIMIT = 1 << 62  # what version 1 says where there is none: the largest number of pages
 
 
 def require(parts: Mapping[str, int], what: str, advice: str) -> None:
@@ -31,12 +32,13 @@ def available() -> int:
 
     Pages of files and free swap count as free: what might fit is not refused.
     """
-    swap = 1024 * (_number("/proc/meminfo", "SwapFree:") or 0)
-    limits = [_of_machine() + swap, *(free + swap for free in _of_groups())]
+    of_machine = _text("/proc/meminfo")
+    swap = 1024 * (_number(of_machine, "SwapFree:") or 0)
+    limits = [_of_machine(of_machine) + swap, *(free + swap for free in _of_groups())]
     own = resource.getrlimit(resource.RLIMIT_AS)[0]
-    taken = _number("/proc/self/statm")
-    if own != resource.RLIM_INFINITY and taken is not None:
-        limits.append(own - taken * resource.getpagesize())
+    if own != resource.RLIM_INFINITY:
+        taken = _number(_text("/proc/self/statm"))
+        limits += [] if taken is None else [own - taken * resource.getpagesize()]
     return max(0, min(limits))
 
 
@@ -46,38 +48,41 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _of_machine() -> int:
+def _of_machine(meminfo: str) -> int:
     """What Linux thinks can be had without swapping; elsewhere all that is built in."""
-    free = _number("/proc/meminfo", "MemAvailable:")
+    free = _number(meminfo, "MemAvailable:")
     return os.sysconf("SC_PHYS_PAGES") * resource.getpagesize() if free is None else 1024 * free
 
 
 def _of_groups() -> Iterator[int]:
     """What the control group of this process and each above it leave, where they have a limit."""
-    try:
-        lines = OF_PROCESS.read_text("utf-8").splitlines()
-    except (OSError, ValueError):
-        return
-    for line in lines:  # 0::/user.slice of version 2, 4:memory:/user.slice of version 1
+    for line in _text(OF_PROCESS).splitlines():  # 0::/user.slice of version 2, 4:memory:/user.slice of version 1
         controller, path = line.split(":", 2)[1:]
         if controller not in FILES:
             continue
         limit, use, caches = FILES[controller]
-        root = GROUPS / controller
-        folder = root / path.lstrip("/")
-        for group in (folder, *folder.parents):
-            found, used = _number(group / limit), _number(group / use)
-            if found is not None and used is not None:
-                yield found - used + sum(_number(group / "memory.stat", cache) or 0 for cache in caches)
-            if group == root:
-                break
+        parts = [part for part in path.split("/") if part]
+        for depth in range(len(parts), -1, -1):
+            group = os.path.join(GROUPS, controller, *parts[:depth])
+            found = _number(_text(f"{group}/{limit}"))
+            if found is None or found >= NO_LIMIT:
+                continue
+            used = _number(_text(f"{group}/{use}"))
+            if used is not None:
+                stat = _text(f"{group}/memory.stat")
+                yield found - used + sum(_number(stat, cache) or 0 for cache in caches)
 
 
-def _number(path: str | Path, name: str = "") -> int | None:
-    """The first number of a file of the system, or of its line that begins with a name; None if there is none."""
+def _text(path: str | Path) -> str:
+    """What a file of the system says, without the buffers that so short a text does not need; nothing if it cannot be read."""
     try:
-        text = Path(path).read_text("ascii")
-    except (OSError, ValueError):
-        return None
+        with open(path, "rb", buffering=0) as file:
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _number(text: str, name: str = "") -> int | None:
+    """The first number of a text, or of its line that begins with a name; None if there is none."""
     found = re.search(rf"^{re.escape(name)}\s*(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else None

@@ -1,7 +1,11 @@
 """JSON from files of strangers: what Python's own reader lets pass, though no femto writes it, is refused."""
 
+import gc
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64  # levels of lists and objects; deeper ones could be read, but neither shown nor written again
@@ -15,8 +19,9 @@ def parse(content: bytes) -> Any:
     """
     try:
         text = content.decode("utf-8-sig")
-        document = json.loads(text, object_pairs_hook=_unique_fields, parse_float=_finite, parse_constant=_refuse)
-        require_shallow(document)
+        with _collector_paused():
+            document = json.loads(text, object_pairs_hook=_unique_fields, parse_float=_finite, parse_constant=_refuse)
+            require_shallow(document)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except MemoryError:
@@ -28,11 +33,23 @@ def require_shallow(document: object) -> None:
     """Raise ValueError if lists and objects are nested more than MAX_DEPTH levels deep."""
     level, depth = [document], 0
     while level:
-        nests = [value for value in level if isinstance(value, dict | list)]
-        level = [child for nest in nests for child in (nest.values() if isinstance(nest, dict) else nest)]
+        nests = [value for value in level if isinstance(value, (dict, list))]
+        level = list(chain.from_iterable(nest.values() if isinstance(nest, dict) else nest for nest in nests if nest))
         depth += bool(nests)
         if depth > MAX_DEPTH:
             raise ValueError(f"nested too deeply, more than {MAX_DEPTH} levels")
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """JSON holds no cycles: with many values, looking for some while they are made takes longer than all the rest."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
