@@ -1,12 +1,11 @@
 """Files that come from strangers: a value, or one clear FemtoError, in bounded memory and time; nothing written, nothing run.
 
-Covers every reader of tests/fuzz/targets.py; tests/test_log_model.py has more of the journal's models.
+Covers every reader of tests/fuzz/targets.py; tests/test_original_program.py has more of the original program's models.
 """
 
 import json
 import os
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -39,23 +38,6 @@ TOKENIZER = (CORPUS / "tokenizer" / "char-True").read_bytes()
 RUN = (CORPUS / "run" / "valid").read_bytes()
 RECIPE = (CORPUS / "recipe" / "valid").read_text()
 CORPUS_FILES = sorted(path for path in CORPUS.glob("*/*"))
-
-
-# In memory where there is room: some file systems wait for the disk whenever a file is written anew.
-MEMORY = "/dev/shm"
-IN_MEMORY = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 1 << 28
-folder_in_memory = partial(tempfile.TemporaryDirectory, dir=MEMORY if IN_MEMORY else None)
-
-
-@pytest.fixture
-def tmp_path():
-    with folder_in_memory() as name:
-        yield Path(name)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def refused(target, content, folder, match=None):
@@ -567,7 +549,7 @@ def told():
     """What a process with 1.5 GiB of memory to spare says of each file: how it went, the message, seconds, what it touched."""
     if not sys.platform.startswith("linux"):
         pytest.skip("limits of memory and /proc are Linux's")
-    with folder_in_memory() as name:
+    with tempfile.TemporaryDirectory() as name:
         yield tell(Path(name))
 
 
