@@ -34,7 +34,7 @@ class Arena:
         self._free: Floats = aligned(0)
 
     def array(self, *shape: int) -> Floats:
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         padded = -(-count // ALIGNMENT) * ALIGNMENT
         if padded > self._free.size:
             self._free = aligned(max(padded, self.SLAB // 4))

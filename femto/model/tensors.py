@@ -4,6 +4,7 @@ Layout, counts, initialisation, growth, comparison, diagnosis and parameter grou
 in femto reads a tensor's name. Legend: V vocabulary, T context, d embedding degree, L layers, H heads, hs = d/H head size.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -49,10 +50,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
