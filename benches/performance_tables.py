@@ -180,7 +180,22 @@ def provenance(records: list[Record]) -> str:
     return markdown(["machine", "date", "commit", "versions", "tables"], lines)
 
 
-PAGES = {"machines": machines, "records": provenance}
+def speed(records: list[Record]) -> str:
+    """README's short form of `compare`: femto beside the fastest of the others."""
+    lines = []
+    found = [record for record in records if record["table"] == "compare"]
+    for name in dict.fromkeys(row["row"] for record in found for row in record["rows"]):
+        for record in found:
+            for row in record["rows"]:
+                if row["row"] == name:
+                    kind = min((kind for kind in FRAMEWORKS if kind in row), key=lambda kind: row[kind]["ms"])
+                    ours, theirs = row["femto"], row[kind]
+                    cells = [experiment(row), record["processor"], f"{ours['ms']:.1f}", f"{theirs['ms']:.1f}, {FRAMEWORKS[kind]}"]
+                    lines.append([*cells, f"{row['ratio']['median']:.2f}", f"{ours['mib']:.0f}", f"{theirs['mib']:.0f}"])
+    return markdown(["row", "machine", "femto ms", "fastest of the others, ms", "times as fast", "femto MiB", "its MiB"], lines)
+
+
+PAGES = {"machines": machines, "records": provenance, "speed": speed}
 
 
 def part(name: str, records: list[Record]) -> str:

@@ -20,15 +20,16 @@ ablation, configurations, performance, scaling, tables, time_to_loss = map(
     ("ablation", "configurations", "performance", "scaling", "performance_tables", "time_to_loss"),
 )
 RECORDS = performance.read(performance.RECORDS)
-PAGE = performance.PAGE.read_text(encoding="utf-8")
+PAGE, README = (page.read_text(encoding="utf-8") for page in performance.PAGES)
 
 
 def test_the_page_is_what_the_records_give() -> None:
-    assert performance.updated(PAGE, RECORDS) == PAGE, "python benches/performance.py page"
+    for page in (PAGE, README):
+        assert performance.updated(page, RECORDS) == page, "python benches/performance.py page"
 
 
 def test_every_table_of_the_page_that_holds_timings_is_generated() -> None:
-    shown = set(re.findall(r"<!-- generated: ([\w-]+) -->", PAGE))
+    shown = set(re.findall(r"<!-- generated: ([\w-]+) -->", PAGE + README))
     assert shown == {*tables.TABLES, *tables.PAGES}
     typed = performance.PART.sub("", PAGE)
     heads = re.findall(r"^\|(.*)\|\n\|-", typed, re.M)
