@@ -195,17 +195,20 @@ def run_all(work: Path) -> None:
     text = work / "dataset.txt"
     with open(text, "w", encoding="utf-8") as file:
         subprocess.run([sys.executable, ROOT / "dummy_data" / "addition_dummy.py"], stdout=file, check=True)
-    readme = None
+    readme, done = None, set()
     for document in documents():
+        name = document.relative_to(ROOT)
         marked = [(mark, lines) for mark, _, lines in blocks(document) if mark and mark not in GATE]
-        if marked or readme is None:
-            folder = desk(work / document.stem, text)
-            readme = readme or folder
-            name = document.relative_to(ROOT)
-            if first := mapped["before"].get(str(name)):
-                run(first, folder, f"{name}: before its blocks")
-            for mark, lines in marked:
-                run("\n".join(lines), folder, f"{name}: {mark}")
+        shown = {command.text for command in found if command.block in {mark for mark, _ in marked}}
+        if readme and shown <= done:  # nothing new, or nothing at all
+            continue
+        folder = desk(work / document.stem, text)
+        readme = readme or folder
+        if first := mapped["before"].get(str(name)):
+            run(first, folder, f"{name}: before its blocks")
+        for mark, lines in marked:
+            run("\n".join(lines), folder, f"{name}: {mark}")
+        done |= shown
     for text_shown, instead in mapped["run"].items():
         run(instead or text_shown, readme, text_shown)
     for script in mapped["also"]:
