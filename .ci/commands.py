@@ -89,9 +89,9 @@ def is_command(text: str) -> bool:
     words = text.split()
     while words and re.match(r"[A-Z_][A-Z0-9_]*=", words[0]):
         words = words[1:]
-    return bool(words) and (
-        words[0].startswith((".venv/bin/", ".ci/")) or (words[0] in FIRST_WORDS and len(words) > 1) or words == ["pytest"]
-    )
+    if not words or words[0] == MAPPING:
+        return False
+    return words[0].startswith((".venv/bin/", ".ci/")) or words == ["pytest"] or (words[0] in FIRST_WORDS and len(words) > 1)
 
 
 def commands() -> list[Command]:
