@@ -1,7 +1,7 @@
 """Measures what docs/performance.md shows, records it with the machine and the commit, and renews the page.
 
     python benches/performance.py record TABLE … --processor "NAME"    # nothing else running; without TABLE, all that can be
-    python benches/performance.py page                                 # the marked parts of docs/performance.md, README.md
+    python benches/performance.py page                                 # the marked parts of docs/performance.md and README.md
 
 A record takes the place of an older one of the same table and processor. `compare` and `compare-keep-memory` need a Python with
 PyTorch (--python), `time-to-loss` also needs the Shakespeare text (--data). `recipe-search` was a study by hand: nothing here
@@ -25,7 +25,7 @@ from performance_tables import AXES, FRAMEWORKS, TABLES, Record, Row, part
 
 ROOT = Path(__file__).parents[1]
 RECORDS = Path(__file__).with_suffix(".json")
-PAGES = (ROOT / "docs" / "performance.md", ROOT / "README.md")
+PAGE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
 PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 
 KERNEL_GROUPS = {
@@ -267,7 +267,7 @@ def main() -> None:
     commands.add_parser("page")
     options = parser.parse_args()
     if options.command == "page":
-        for page in PAGES:
+        for page in (PAGE, README):
             page.write_text(updated(page.read_text(encoding="utf-8"), read(RECORDS)), encoding="utf-8")
         return
     if unknown := [name for name in options.tables if name not in MEASURES]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from configurations import configuration
+
 Row = dict[str, Any]
 Record = dict[str, Any]  # FACTS, and a description of the machine
 
@@ -142,12 +144,11 @@ def markdown(head: list[str], lines: list[list[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *rows]) + "\n"
 
 
-def rendered(name: str, records: list[Record]) -> str:
+def rendered(table: Table, records: list[Record]) -> str:
     """A table of all records that it has: rows in the order of the first record, a line for each machine that has the row."""
-    table = TABLES[name]
-    found = [record for record in records if record["table"] == name]
+    found = [record for record in records if record["table"] == table.name]
     if not found:
-        raise SystemExit(f"performance: no record of {name}")
+        raise SystemExit(f"performance: no record of {table.name}")
     keys = list(dict.fromkeys(table.key(row) for record in found for row in record["rows"]))
     lines = [
         [key, record["processor"], *(cell(row) for cell in table.columns.values())]
@@ -181,18 +182,15 @@ def provenance(records: list[Record]) -> str:
 
 
 def speed(records: list[Record]) -> str:
-    """README's short form of `compare`: femto beside the fastest of the others."""
-    lines = []
-    found = [record for record in records if record["table"] == "compare"]
-    for name in dict.fromkeys(row["row"] for record in found for row in record["rows"]):
-        for record in found:
-            for row in record["rows"]:
-                if row["row"] == name:
-                    kind = min((kind for kind in FRAMEWORKS if kind in row), key=lambda kind: row[kind]["ms"])
-                    ours, theirs = row["femto"], row[kind]
-                    cells = [experiment(row), record["processor"], f"{ours['ms']:.1f}", f"{theirs['ms']:.1f}, {FRAMEWORKS[kind]}"]
-                    lines.append([*cells, f"{row['ratio']['median']:.2f}", f"{ours['mib']:.0f}", f"{theirs['mib']:.0f}"])
-    return markdown(["row", "machine", "femto ms", "fastest of the others, ms", "times as fast", "femto MiB", "its MiB"], lines)
+    """README's table: the comparison, by the number of parameters, without shares of the peak and ranges."""
+
+    def size(row: Row) -> str:
+        parameters = configuration(row["row"])[0].num_parameters
+        return f"{parameters / 1e3:.0f} thousand" if parameters < 1e6 else f"{parameters / 1e6:.{int(parameters < 1e7)}f} million"
+
+    columns = {title: cell for title, cell in comparison().items() if cell is not ratios and title != "of peak"}
+    columns["fastest of them / femto"] = of("ratio", number("median", ".2f"))
+    return rendered(Table("compare", "parameters", size, columns), records)
 
 
 PAGES = {"machines": machines, "records": provenance, "speed": speed}
@@ -200,4 +198,4 @@ PAGES = {"machines": machines, "records": provenance, "speed": speed}
 
 def part(name: str, records: list[Record]) -> str:
     """What stands between `<!-- generated: NAME -->` and `<!-- end -->`."""
-    return PAGES[name](records) if name in PAGES else rendered(name, records)
+    return PAGES[name](records) if name in PAGES else rendered(TABLES[name], records)
