@@ -1,4 +1,4 @@
-"""docs/performance.md and README.md say what benches/performance.json holds, and the benches measure what the docs say they do."""
+"""docs/performance.md and README.md say what benches/performance.json holds, and the benches measure what docs say they do."""
 
 import copy
 import datetime
