@@ -50,7 +50,7 @@ class FemtoTraining:
         self.trainer = None
         gc.collect()  # its buffers go before the next ones come, so that the peak of memory is that of one trainer
         changes = {"dropout": 0.0, "clip_norm": CHECK_CLIP_NORM} if check else {}
-        self.trainer, self.checks = Trainer(self.checkpoint, self.ids, updated(self.training, changes)), check
+        self.trainer, self.checks = Trainer(self.checkpoint, self.ids, settings=updated(self.training, changes)), check
 
     def step(self, check=False):
         """One step; its loss and the norm of its gradient before clipping."""

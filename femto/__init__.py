@@ -43,7 +43,7 @@ _HOMES = {
     "analysis": ("chunks", "compare", "diagnosis", "embeddings", "lineage"),
 }
 
-_MODULES = ("growth", "kernels", "tokenizers")
+_MODULES = ("checkpoint", "config", "data", "errors", "growth", "kernels", "model", "optimizers", "tokenizers", "training")
 
 __all__ = [
     "PRESETS",

@@ -19,15 +19,20 @@ ROLES = ("embedding", "matrix", "gain", "bias", "head")  # of tensors: femto.mod
 # Whatever changes a bit of any result raises it. A model keeps its own (docs/reliability.md says what each promises).
 LATEST_NUMERICS = 1
 
+CHOICES = ("block", "positional_encoding", "initializer", "norm", "decay", "optimizer")  # fields that name one of several
+
 MAX_TOKENS = 65_536
 MAX_VOCABULARY = 65_536
 MAX_LAYERS = 4096
 
 
-def added(as_before: Any) -> Any:
-    """A field that came after the first version. Files without it mean `as_before`, which is its default and never changes."""
-    known: dict[str, Any] = {"default_factory": dict} if as_before == {} else {"default": as_before}
-    return field(**known, metadata={"as_before": as_before})
+def added(as_before: Any, **new: Any) -> Any:
+    """A field that came after the first version. Files without it mean `as_before`, which never changes.
+
+    It is the default, too, but for a field that says `default`: what new records have.
+    """
+    known: dict[str, Any] = {"default_factory": dict, "hash": False} if as_before == {} else {"default": as_before}
+    return field(**known | new, metadata={"as_before": as_before})
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -59,7 +64,7 @@ class ModelConfig:
     initializer: str = "scaled"  # see Model.initialize
     rotary_base: float = 1000.0  # of the rotary angles t / base^(2c/hs); longer contexts want a larger one
     norm: str = added("layer_norm")  # one of NORMS
-    numerics: int = added(1)  # version of the arithmetic; new models get LATEST_NUMERICS from their preset
+    numerics: int = added(1, default=LATEST_NUMERICS)  # version of the arithmetic
 
     def __post_init__(self) -> None:
         for name, limit in (
@@ -95,7 +100,7 @@ class ModelConfig:
     @property
     def num_parameters(self) -> int:
         """The sum of the sizes of all tensors that `femto.model.tensors` declares."""
-        from femto.model import tensors  # which needs no more than these fields
+        from femto.model import tensors  # late: it loads NumPy, which a setting does not need
 
         return tensors.num_parameters(self)
 
@@ -164,6 +169,8 @@ class TrainConfig:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _by_role("learning_rate_factors", self.learning_rate_factors)
         _by_role("weight_decays", self.weight_decays)
+        for name in ("learning_rate_factors", "weight_decays"):
+            object.__setattr__(self, name, dict(getattr(self, name)))  # its own, which nobody else changes
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,12 @@ def from_json(kind: type[Record], document: object) -> Record:
         raise ConfigError(f"{kind.__name__} has no field {brief(name)}; was the file written by a newer femto?")
     for name in known - document.keys() - as_before(kind).keys():
         raise ConfigError(f"{kind.__name__} lacks the field {name!r}")
-    return kind(**document)
+    try:
+        return kind(**{**as_before(kind), **document})
+    except ConfigError as error:
+        if error.field not in CHOICES:
+            raise
+        raise ConfigError(f"{error}; was the file written by a newer femto?", error.field) from error
 
 
 def as_before(kind: type[Any]) -> dict[str, Any]:

@@ -474,10 +474,11 @@ def test_groups_optimiser_and_numerics_are_options_stored_in_the_model(folder):
     options = ["--optimizer", "adamw", "--numerics", "latest", "--weight-decay-of", "bias=0", "--weight-decay-of", "gain=0.5"]
     run("train", "--steps", "2", *options, "--learning-rate-factor", "embedding=2")
     run("train", "--steps", "1")
+    run("train", "--steps", "1", "--weight-decay-of", "head=0.25", "--weight-decay-of", "gain=")
     shown = run_json("info")
-    assert shown["training"]["weight_decays"] == {"bias": 0.0, "gain": 0.5}
+    assert shown["training"]["weight_decays"] == {"bias": 0.0, "head": 0.25}
     assert shown["training"]["learning_rate_factors"] == {"embedding": 2.0} and shown["training"]["optimizer"] == "adamw"
-    assert [entry["numerics"] for entry in shown["history"] if entry["kind"] == "session"] == [1, 1]
+    assert [entry["numerics"] for entry in shown["history"] if entry["kind"] == "session"] == [1, 1, 1]
     for option, value, message in (
         ("--weight-decay-of", "bias", "expected ROLE=NUMBER, such as bias=0, got 'bias'"),
         (
@@ -485,6 +486,7 @@ def test_groups_optimiser_and_numerics_are_options_stored_in_the_model(folder):
             "bais=1",
             "--weight-decay-of must name roles among embedding, matrix, gain, bias, head, got 'bais'",
         ),
+        ("--weight-decay-of", "bias=1_0", "expected ROLE=NUMBER"),
         ("--learning-rate-factor", "bias=-1", "--learning-rate-factor must be numbers from 0 to 1000, got -1.0 for bias"),
         ("--learning-rate-factor", "bias=nan", "--learning-rate-factor must be numbers from 0 to 1000, got nan for bias"),
         ("--optimizer", "sgd", "Invalid value for '--optimizer'"),

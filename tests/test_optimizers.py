@@ -1,5 +1,7 @@
 """Optimisers: groups by role, state by name, and another one than AdamW in one file."""
 
+import copy
+import pickle
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +26,7 @@ class Momentum(Optimizer):
         (velocity,) = self.buffers().values()
         velocity *= 0.9
         velocity += gradients
-        for group in parameter_groups(self.layout, settings):
+        for group in self.groups(settings):
             parameters[group.stretch] -= group.learning_rate_factor * learning_rate * velocity[group.stretch]
         self.step += 1
 
@@ -99,13 +101,45 @@ def test_another_optimiser_trains_saves_grows_and_is_diagnosed(momentum, tmp_pat
     trained(wide, 2)
 
 
+def test_a_copy_trains_and_is_saved_like_the_original(tmp_path):
+    original = trained(new(), 4)
+    copies = [copy.deepcopy(original), pickle.loads(pickle.dumps(original))]
+    trained(original, 4)
+    for copied in copies:
+        trained(copied, 4)
+        femto.save(copied, tmp_path / "copy.dat")
+        loaded = femto.load(tmp_path / "copy.dat")
+        assert loaded.optimizer_sha256 == copied.optimizer_sha256 == original.optimizer_sha256
+        assert loaded.model.parameters_sha256 == original.model.parameters_sha256
+        copied.model.tensors["token_embedding"][0, 0] += 1
+        assert copied.model.parameters_sha256 != original.model.parameters_sha256
+
+
+def test_frozen_matrices_are_no_finding_and_a_factor_is_named():
+    def codes(**training):
+        checkpoint = trained(new(training={"warmup_steps": 0, **training}), 20)
+        found = diagnosis.find(diagnosis.diagnose(checkpoint, femto.from_text("text", TEXT, checkpoint.tokenizer)))
+        return {finding.code: finding.message + finding.advice for finding in found}
+
+    assert "small_updates" not in codes(learning_rate_factors={"matrix": 0.0})
+    told = codes(learning_rate_factors={"matrix": 1e-4})["small_updates"]
+    assert "(times 0.0001 for matrices)" in told and "--learning-rate-factor matrix" in told
+
+
+def test_a_trainer_keeps_to_the_optimiser_of_its_checkpoint(momentum):
+    checkpoint = new()
+    settings = config.updated(checkpoint.training, {"optimizer": "momentum"})
+    with pytest.raises(ConfigError, match="optimizer must be that of the checkpoint's settings, adamw, got momentum"):
+        femto.Trainer(checkpoint, checkpoint.tokenizer.encode(TEXT), settings=settings)
+
+
 def test_state_is_never_taken_for_another_optimisers(momentum, tmp_path):
     checkpoint = trained(new())
     femto.save(checkpoint, tmp_path / "model.dat")
     before = (tmp_path / "model.dat").read_bytes()
     checkpoint.training = config.updated(checkpoint.training, {"optimizer": "momentum"})
     with pytest.raises(ConfigError, match=r"optimizer must stay adamw.*--reset-optimizer"):
-        trained(checkpoint)
+        femto.Session(checkpoint, femto.from_text("text", TEXT, checkpoint.tokenizer), None)
     with pytest.raises(CheckpointError, match="the state is of adamw, the settings name momentum"):
         femto.save(checkpoint, tmp_path / "model.dat")
     assert (tmp_path / "model.dat").read_bytes() == before

@@ -27,7 +27,7 @@ from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.tokenizers.base import MAX_TOKEN_BYTES
 
 POSITIONAL_ENCODINGS = ("none", "absolute")  # by tag
-INIT, SESSION, STEP, INSERT_LAYER, RESET_OPTIMIZER = range(5)  # tags of the kinds of a log entry
+INIT, SESSION, STEP, INSERT_LAYER, RESET_OPTIMIZER = range(5)  # tags of the kinds of an entry of the history
 MAX_STRING = 4096  # bytes of a name
 MAX_ENTRIES = 65_536  # of the history, steps not counted: each takes far more memory than its bytes in the file
 

@@ -31,13 +31,19 @@ class Checkpoint:
 
         Raises ConfigError if they name another one than that whose state is there.
         """
-        settings = settings or self.training
+        self.require_optimizer(settings or self.training)
         if self.optimizer is None:
-            self.optimizer = optimizers.make(self.model.layout, settings)
-        if settings.optimizer != self.optimizer.NAME:
+            self.optimizer = optimizers.make(self.model.layout, self.training)
+        return self.optimizer
+
+    def require_optimizer(self, settings: TrainConfig) -> None:
+        """Raise ConfigError unless the settings name the optimiser of the checkpoint, and that whose state is there."""
+        if self.optimizer is not None and settings.optimizer != self.optimizer.NAME:
             message = f"optimizer must stay {self.optimizer.NAME}, whose state the model has, got {settings.optimizer}"
             raise ConfigError(f"{message}; --reset-optimizer drops that state", "optimizer")
-        return self.optimizer
+        if settings.optimizer != self.training.optimizer:
+            message = f"optimizer must be that of the checkpoint's settings, {self.training.optimizer}, got {settings.optimizer}"
+            raise ConfigError(message, "optimizer")
 
     def move_to_numerics(self, version: int = LATEST_NUMERICS) -> None:
         """Let a model follow another version of the arithmetic from here on; its history says so. Raises ConfigError."""

@@ -35,7 +35,9 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
     """Write the file atomically and durably: after a failure the old file is still there. Raises CheckpointError."""
     model, optimizer, history = checkpoint.model, checkpoint.optimizer, checkpoint.history
     if optimizer and checkpoint.training.optimizer != optimizer.NAME:  # `load` would read it as the other's
-        raise CheckpointError(f"{path}: the state is of {optimizer.NAME}, the settings name {checkpoint.training.optimizer}")
+        raise CheckpointError(
+            f"{path}: the state is of {optimizer.NAME}, the settings name {checkpoint.training.optimizer}; reset it first"
+        )
     sections: dict[str, bytes | memoryview] = {
         "model": _json({"config": records.to_json(model.config), "tensors": model.layout.description()}),
         "tokenizer": _json(checkpoint.tokenizer.to_json()),

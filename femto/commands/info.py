@@ -72,7 +72,9 @@ def info(model: str, as_json: bool) -> None:
     )
     case = "" if tokenizer.case_sensitive else ", case insensitive"
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")
-    click.echo(f"training: {', '.join(f'{name} {value}' for name, value in config.to_json(loaded.training).items())}")
+    click.echo(
+        f"training: {', '.join(f'{name} {value}' for name, value in config.to_json(loaded.training).items() if value != {})}"
+    )
     if history.num_steps:
         kept = history.losses
         of = f" (of the last {len(kept):,} steps)" if len(kept) < history.num_steps else ""

@@ -171,6 +171,9 @@ def train(
         loaded = checkpoint.load(model)
         if settings["batch_size"] is not None and settings["micro_batch_size"] is None:
             settings["micro_batch_size"] = 0  # the stored one was chosen for another batch
+        for name in ("learning_rate_factors", "weight_decays"):  # of the roles that are not given, those stored
+            by_role = {**getattr(loaded.training, name), **settings[name]}
+            settings[name] = {role: value for role, value in by_role.items() if value is not None}
         loaded.training = config.updated(loaded.training, settings)
         if reset_optimizer:
             growth.reset_optimizer(loaded)

@@ -1,6 +1,7 @@
 """The one hook that is told of every call of a kernel: what it computed, on which sizes, and how long it took."""
 
 from collections.abc import Callable
+from threading import Lock
 from typing import NamedTuple
 
 from femto._kernels import core
@@ -21,6 +22,7 @@ class KernelCall(NamedTuple):
 TimingHook = Callable[[KernelCall], object]
 
 _hook: TimingHook | None = None
+_lock = Lock()  # so that this and the compiled side always have the same one
 
 
 def set_timing_hook(hook: TimingHook | None) -> TimingHook | None:
@@ -44,6 +46,7 @@ def set_timing_hook(hook: TimingHook | None) -> TimingHook | None:
     global _hook
     if hook is not None and not callable(hook):
         raise TypeError(f"hook: expected a function of one KernelCall, or None, got {type(hook).__name__}")
-    before, _hook = _hook, hook
-    core.set_timing_hook(None if hook is None else lambda *call: hook(KernelCall(*call)))
+    with _lock:
+        before, _hook = _hook, hook
+        core.set_timing_hook(None if hook is None else lambda *call: hook(KernelCall(*call)))
     return before

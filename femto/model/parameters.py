@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,23 +43,27 @@ class Model:
         std = 0.02 if reference else 0.64 / math.sqrt(self.config.embedding_degree)
         stored = self.layout.stored(self.parameters)
         for index, (name, tensor) in enumerate(self.layout.tensors.items()):
-            if tensor.role == "bias":
+            if tensor.start == "zero":
                 stored[name][...] = 0.0
-            elif tensor.role == "gain" and not reference:
+            elif tensor.start == "one" and not reference:
                 stored[name][...] = 1.0
             else:
                 stored[name][...] = normal(seed, index, tensor.shape, std)
         return self
 
-    def __deepcopy__(self, memo: dict[int, object]) -> "Model":
-        """A model of its own, whose `tensors` are views of its own parameters."""
-        model = Model(self.config)
-        model.parameters[...] = self.parameters
-        return model
+    def __reduce__(self) -> tuple[Callable[..., "Model"], tuple[ModelConfig, NDArray[np.float32]]]:
+        """Copies and pickles are models whose `tensors` are views of their own parameters."""
+        return _with_parameters, (self.config, self.parameters)
 
     @property
     def parameters_sha256(self) -> str:
         return sha256(self.parameters)
+
+
+def _with_parameters(config: ModelConfig, parameters: NDArray[np.float32]) -> Model:
+    model = Model(config)
+    model.parameters[...] = parameters
+    return model
 
 
 def sha256(*buffers: NDArray[np.float32]) -> str:

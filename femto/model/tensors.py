@@ -1,7 +1,7 @@
 """Every tensor of a model, declared once: name, shape, start, and what it does.
 
 Layout, counts, initialisation, growth, comparison, diagnosis and parameter groups follow from what stands here, and nothing else
-in femto reads a tensor's name. Legend: V vocabulary, T context, d embedding degree, L layers, H heads, hs = d/H head size.
+in femto takes a tensor's name apart. Legend: V vocabulary, T context, d embedding degree, L layers, H heads, hs = d/H head size.
 """
 
 import math
@@ -39,6 +39,7 @@ class Tensor:
     shape: tuple[int, ...]
     role: str  # one of config.ROLES: rows to look up, layers' matrices, gains of norms, biases, the map to logits
     part: str  # of the model, for counts: embedding, attention, feedforward, norms or head
+    start: str = "normal"  # normal, zero or one: what `Model.initialize` draws; the reference initializer draws ones, too
     layer: int | None = None  # 0 to L-1; None outside the layers
     writes_to_stream: bool = False  # its last axis adds to the residual stream; else it reads the stream, through a norm
     of_tokens: bool = False  # has a row or a column for each token: it means nothing to another vocabulary
@@ -90,12 +91,12 @@ def of_layer(config: Shape, layer: int) -> Iterator[Tensor]:
         *_norm("norm_{layer}", config, "norms"),
         Tensor("heads_{layer}_qkv", (d, 3 * d), "matrix", "attention", head_template=qkv),
         Tensor("proj_{layer}_weights", (d, d), "matrix", "attention", writes_to_stream=True),
-        Tensor("proj_{layer}_bias", (d,), "bias", "attention", writes_to_stream=True),
+        Tensor("proj_{layer}_bias", (d,), "bias", "attention", "zero", writes_to_stream=True),
         *_norm("atten_norm_{layer}", config, "norms"),
         Tensor("feedforward1_{layer}_weights", (d, 4 * d), "matrix", "feedforward"),
-        Tensor("feedforward1_{layer}_bias", (4 * d,), "bias", "feedforward"),
+        Tensor("feedforward1_{layer}_bias", (4 * d,), "bias", "feedforward", "zero"),
         Tensor("feedforward2_{layer}_weights", (4 * d, d), "matrix", "feedforward", writes_to_stream=True),
-        Tensor("feedforward2_{layer}_bias", (d,), "bias", "feedforward", writes_to_stream=True),
+        Tensor("feedforward2_{layer}_bias", (d,), "bias", "feedforward", "zero", writes_to_stream=True),
     )
     for tensor in declared:
         yield replace(tensor, layer=layer)
@@ -106,13 +107,13 @@ def after_layers(config: Shape) -> Iterator[Tensor]:
     d, v = config.embedding_degree, config.vocab_size
     yield from _norm("head_norm", config, "head")
     yield Tensor("head_map_weights", (d, v), "head", "head", of_tokens=True)
-    yield Tensor("head_map_bias", (v,), "bias", "head", of_tokens=True)
+    yield Tensor("head_map_bias", (v,), "bias", "head", "zero", of_tokens=True)
 
 
 def _norm(name: str, config: Shape, part: str) -> Iterator[Tensor]:
     """What config.norm needs."""
-    yield Tensor(f"{name}_coeff", (config.embedding_degree,), "gain", part)
-    yield Tensor(f"{name}_bias", (config.embedding_degree,), "bias", part)
+    yield Tensor(f"{name}_coeff", (config.embedding_degree,), "gain", part, "one")
+    yield Tensor(f"{name}_bias", (config.embedding_degree,), "bias", part, "zero")
 
 
 def declared(config: Shape) -> Iterator[Tensor]:

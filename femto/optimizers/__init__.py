@@ -1,8 +1,7 @@
 """What turns gradients into updates: optimisers over groups of parameters, clipping, and the learning rate.
 
-OPTIMIZERS has every optimiser by the name that settings and files give it. A new one: a subclass of `Optimizer` in a
-file of its own, its class in the tuple below,
-and its name in `femto.config.OPTIMIZERS`.
+OPTIMIZERS has every optimiser by the name that settings and files give it. A new one: a subclass of `Optimizer` in a file of its
+own, its class in the tuple below, and its name in `femto.config.OPTIMIZERS`.
 """
 
 from femto.config import TrainConfig

@@ -4,10 +4,8 @@ from typing import ClassVar
 
 from femto import kernels
 from femto.config import TrainConfig
-from femto.model.layout import ParameterLayout
 from femto.optimizers import clipping
 from femto.optimizers.base import Floats, Optimizer
-from femto.optimizers.groups import parameter_groups
 
 
 class AdamW(Optimizer):
@@ -17,20 +15,27 @@ class AdamW(Optimizer):
     TITLE: ClassVar[str] = "AdamW"
     STATE: ClassVar[dict[str, int]] = {"m": 1, "v": 2}
 
-    def __init__(self, layout: ParameterLayout) -> None:
-        super().__init__(layout)
-        self.m, self.v = self.buffers().values()
+    @property
+    def m(self) -> Floats:
+        """First moments (N,)."""
+        return self.buffers()["m"]
+
+    @property
+    def v(self) -> Floats:
+        """Second moments (N,)."""
+        return self.buffers()["v"]
 
     def update(
         self, parameters: Floats, gradients: Floats, learning_rate: float, settings: TrainConfig, gradient_norm: float
     ) -> None:
         scale = clipping.scale(gradient_norm, settings.clip_norm)
-        for group in parameter_groups(self.layout, settings):
+        m, v = self.buffers().values()
+        for group in self.groups(settings):
             part = group.stretch
             kernels.adamw(
                 parameters[part],
-                self.m[part],
-                self.v[part],
+                m[part],
+                v[part],
                 gradients[part],
                 learning_rate=group.learning_rate_factor * learning_rate,
                 step=self.step,

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from femto.config import TrainConfig
 from femto.model.buffers import aligned
 from femto.model.layout import ParameterLayout
+from femto.optimizers.groups import ParameterGroup, parameter_groups
 
 Floats = NDArray[np.float32]
 
 
 class Optimizer(ABC):
-    """State and update. A new one is a subclass in a file of its own, and a line in `femto.optimizers.OPTIMIZERS`.
+    """State and update. A new one is a subclass in a file of its own; `femto.optimizers` says where its name stands.
 
     state: every buffer of STATE one after another (len(STATE) * N,), as it stands in a checkpoint, so that a save copies nothing;
     N is the size of the layout. step: updates done since the state was new; the learning rate and bias corrections follow it.
@@ -30,6 +31,7 @@ class Optimizer(ABC):
         self.layout = layout
         self.state = aligned(len(self.STATE) * layout.size)
         self.step = 0
+        self._grouped: tuple[TrainConfig, list[ParameterGroup]] | None = None
 
     @classmethod
     def state_bytes(cls, size: int) -> int:
@@ -40,6 +42,12 @@ class Optimizer(ABC):
         """Each buffer (N,) of the state by its name: views, laid out as the parameters."""
         size = self.layout.size
         return {name: self.state[index * size : (index + 1) * size] for index, name in enumerate(self.STATE)}
+
+    def groups(self, settings: TrainConfig) -> list[ParameterGroup]:
+        """The parameter groups that the settings make, made once for the steps of a run."""
+        if self._grouped is None or self._grouped[0] is not settings:
+            self._grouped = settings, parameter_groups(self.layout, settings)
+        return self._grouped[1]
 
     @abstractmethod
     def update(
@@ -56,6 +64,9 @@ class Optimizer(ABC):
         other = type(self)(self.layout)
         other.state[...], other.step = self.state, self.step
         return other
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Optimizer":
+        return self.copy()
 
     @classmethod
     def least_gradient(cls, settings: TrainConfig) -> float | None:

@@ -1,7 +1,7 @@
 """Parameter groups: tensors by their role, each with its own factor of the learning rate and its own weight decay."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from femto.config import TrainConfig
 from femto.model.layout import ParameterLayout
@@ -26,22 +26,18 @@ class ParameterGroup:
 def parameter_groups(layout: ParameterLayout, settings: TrainConfig) -> list[ParameterGroup]:
     """The groups that the settings make of a model, in the order of the layout: one, where they say nothing of roles.
 
-    settings.learning_rate_factors and weight_decays are by role (femto.model.tensors.ROLES); neighbours that are alike are one
-    group, so that an update is as few calls as can be.
+    settings.learning_rate_factors and weight_decays are by role (femto.config.ROLES); neighbours that are alike are one group, so
+    that an update is as few calls as can be.
     """
-    found: list[ParameterGroup] = []
-    for tensor, start, end in _stretches(layout):
+
+    def factor_and_decay(tensor: Tensor) -> tuple[float, float]:
         factor = settings.learning_rate_factors.get(tensor.role, 1.0)
-        decay = settings.weight_decays.get(tensor.role, settings.weight_decay)
-        if found and (found[-1].learning_rate_factor, found[-1].weight_decay) == (factor, decay):
-            last = found.pop()
-            found.append(ParameterGroup(last.start, end, (*last.tensors, tensor), factor, decay))
-        else:
-            found.append(ParameterGroup(start, end, (tensor,), factor, decay))
-    return found
+        return factor, settings.weight_decays.get(tensor.role, settings.weight_decay)
 
-
-def _stretches(layout: ParameterLayout) -> Iterator[tuple[Tensor, int, int]]:
-    """Every tensor with where it begins and where the next one does."""
-    starts = list(layout.offsets.values())
-    yield from zip(layout.tensors.values(), starts, [*starts[1:], layout.size], strict=True)
+    alike = [(key, tuple(tensors)) for key, tensors in groupby(layout.tensors.values(), factor_and_decay)]
+    starts = [layout.offsets[tensors[0].name] for _, tensors in alike]
+    ends = [*starts[1:], layout.size]
+    return [
+        ParameterGroup(start, end, tensors, factor, decay)
+        for ((factor, decay), tensors), start, end in zip(alike, starts, ends, strict=True)
+    ]

@@ -61,6 +61,7 @@ class Session:
             training_ids, self.validation_ids = dataset.ids, held_out.ids
             for part in (dataset, held_out):
                 data.require_two(part.ids, part.name)
+        checkpoint.require_optimizer(checkpoint.training)
         require_memory(checkpoint.model.config, checkpoint.training, with_state=checkpoint.optimizer is None)
         self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
         self.training_ids, self.on_non_finite = training_ids, on_non_finite
@@ -85,7 +86,7 @@ class Session:
             checkpoints.check_target(self.path)
         checkpoint = self.checkpoint
         settings = settled(checkpoint.training, checkpoint.optimizer.step if checkpoint.optimizer else 0, steps)
-        trainer = Trainer(checkpoint, self.training_ids, settings, self.on_non_finite)
+        trainer = Trainer(checkpoint, self.training_ids, settings=settings, on_non_finite=self.on_non_finite)
         require_finite(checkpoint.model, checkpoint.history.num_steps + 1)
         trainer.start_session(self.dataset)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False

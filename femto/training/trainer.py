@@ -75,7 +75,7 @@ class Trainer:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, ids: Ids, settings: TrainConfig | None = None, on_non_finite: str = "stop"
+        self, checkpoint: Checkpoint, ids: Ids, *, settings: TrainConfig | None = None, on_non_finite: str = "stop"
     ) -> None:
         """settings: how to train, settled (see `schedule.settled`), the same for every step; default: the checkpoint's.
 

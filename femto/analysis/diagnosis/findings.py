@@ -72,7 +72,7 @@ def _small_gains(diagnosis: Diagnosis) -> Finding | None:
         f"in each{again}{cause}",
         f"{MODERN}: gains start at 1, and a residual stream goes round them"
         if reference
-        else "weight decay has shrunk them: start again with a lower --learning-rate or --weight-decay",
+        else "weight decay has shrunk them: start again with a lower --learning-rate, or --weight-decay-of gain=0",
         {"gain_rms": gain, "shrink": shrink, "norms": len(small)},
     )
 
@@ -122,10 +122,17 @@ def _vanishing_gradient(diagnosis: Diagnosis) -> Finding | None:
 
 def _updates_at_peak(diagnosis: Diagnosis) -> list[tuple[float, LayerReport]]:
     training = diagnosis.training
-    if training.learning_rate == 0.0 and training.peak_learning_rate:
-        return []  # step 0 of the warm-up: there is no update yet
+    if training.matrix_factor == 0.0 or (training.learning_rate == 0.0 and training.peak_learning_rate):
+        return []  # they are frozen on purpose, or this is step 0 of the warm-up: there is no update yet
     scale = training.peak_learning_rate / training.learning_rate if training.learning_rate else 1.0
     return [(layer.update_to_weight * scale, layer) for layer in diagnosis.layers]
+
+
+def _rate(diagnosis: Diagnosis) -> str:
+    """The learning rate of the matrices now, and its factor if they have one of their own."""
+    training = diagnosis.training
+    factor = "" if training.matrix_factor == 1.0 else f" (times {training.matrix_factor:g} for matrices)"
+    return f"learning rate {training.learning_rate:.1e}{factor}"
 
 
 def _small_updates(diagnosis: Diagnosis) -> Finding | None:
@@ -140,8 +147,10 @@ def _small_updates(diagnosis: Diagnosis) -> Finding | None:
     if epsilon is not None and layer.weight_gradient_rms < epsilon:
         message += f": their gradient, {layer.weight_gradient_rms:.1e}, is below its epsilon, {epsilon:.0e}"
     else:
-        message += f" at learning rate {training.learning_rate:.1e}"
-        if len(small) == len(diagnosis.layers):
+        message += f" at {_rate(diagnosis)}"
+        if training.matrix_factor != 1.0:
+            advice = "is --learning-rate-factor matrix meant to be so small?"
+        elif len(small) == len(diagnosis.layers):
             advice = "the learning rate is too low: --learning-rate 0.003 is the modern preset's"
     return Finding(
         "small_updates", message, advice, {"layer": layer.layer, "update_to_weight": layer.update_to_weight, "layers": len(small)}
@@ -155,7 +164,7 @@ def _large_updates(diagnosis: Diagnosis) -> Finding | None:
     return Finding(
         "large_updates",
         f"{diagnosis.training.optimizer}'s updates are {update:.2f} of the weights in layer {layer.layer} (1e-3 is usual) at "
-        f"learning rate {diagnosis.training.learning_rate:.1e}",
+        f"{_rate(diagnosis)}",
         "the learning rate is too high: --learning-rate 0.003 is the modern preset's",
         {"layer": layer.layer, "update_to_weight": update},
     )

@@ -1,6 +1,6 @@
 """What a model does with a text: sizes of signal and gradient, attention, updates, loss. `findings.py` says what is wrong.
 
-Legend: B sequences of T tokens, R = B*T rows, d embedding degree, H heads, V vocabulary; units: `femto.diagnosis.records`.
+Legend: B sequences of T tokens, R = B*T rows, d embedding degree, H heads, V vocabulary; units: `records.py`.
 """
 
 import math
@@ -260,6 +260,7 @@ class _Measurement:
             clip_norm=settings.clip_norm,
             epsilon=optimizer.least_gradient(settings),
             optimizer=optimizer.TITLE,
+            matrix_factor=settings.learning_rate_factors.get("matrix", 1.0),
         )
         return report, ratio
 

@@ -123,6 +123,7 @@ class TrainingReport:
     clip_norm: float
     epsilon: float | None  # the size of a gradient below which the optimiser's updates shrink with it
     optimizer: str  # for people: AdamW
+    matrix_factor: float  # what the learning rate is multiplied with for the matrices of the layers
 
 
 @dataclass(frozen=True)

@@ -83,21 +83,23 @@ def option(*declarations: str, **attributes: Any) -> Callable[[Decorated], Decor
 
 
 def by_role_option(declaration: str, field: str, default_text: str, help: str) -> Callable[[Decorated], Decorated]:
-    """An option of ROLE=NUMBER that may be given several times: a dictionary, or None if it is not given."""
+    """An option of ROLE=NUMBER that may be given once for each role: a dictionary, with None for ROLE= alone."""
 
-    def parse(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, float] | None:
-        found = {}
+    def parse(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, float | None]:
+        found: dict[str, float | None] = {}
         for value in values:
             role, equals, number = value.partition("=")
+            if role in found:
+                raise click.BadParameter(f"{role!r} is given twice", ctx, parameter)
             try:
-                found[role] = float(number)
+                found[role] = float(number) if number else None
             except ValueError:
                 equals = ""
-            if not equals:
+            if not equals or "_" in number:
                 raise click.BadParameter(f"expected ROLE=NUMBER, such as bias=0, got {value!r}", ctx, parameter)
-        return found or None
+        return found
 
-    roles = f"ROLE=NUMBER, ROLE one of {', '.join(ROLES)}, NUMBER from 0 to 1000; may be given for several roles"
+    roles = f"ROLE=NUMBER, ROLE one of {', '.join(ROLES)}, NUMBER from 0 to 1000; once for each role; ROLE= takes it back"
     return option(declaration, field, multiple=True, callback=parse, values=roles, default_text=default_text, help=help)
 
 
