@@ -79,8 +79,6 @@ def test_an_error_names_its_field_first(record, field):
 def test_a_choice_that_a_file_names_and_nobody_knows_may_be_a_newer_femtos():
     told = "norm must be one of layer_norm, got 'rms_norm'; was the file written by a newer femto"
     with pytest.raises(ConfigError, match=told):
-        ConfigError, match="norm must be one of layer_norm, got 'rms_norm'; was the file written by a newer femto"
-    ):
         from_json(ModelConfig, {**RECORDS[ModelConfig], "norm": "rms_norm"})
 
 
