@@ -100,8 +100,8 @@ TABLES = {
             lambda row: f"{row['framework']}, round {row['round']}",
             {
                 "parameters": number("parameters", ","),
-                "steps": number("steps", ","),
-                "tokens": number("tokens", ","),
+                "steps until then": number("steps", ","),
+                "tokens until then": number("tokens", ","),
                 "seconds to target": to_target,
                 "final loss": number("final_loss", ".4f"),
                 "whole run": number("seconds_whole_run", ".2f"),

@@ -79,8 +79,8 @@ class ModelConfig:
                 raise ConfigError(f"{name} must be a whole number from 1 to {limit:,}, got {brief(value)}", name)
         if self.embedding_degree % self.num_heads:
             raise ConfigError(
-                f"embedding_degree {self.embedding_degree} does not divide into num_heads {self.num_heads}; "
-                f"the nearest that does is {self.num_heads * max(1, round(self.embedding_degree / self.num_heads))}",
+                f"embedding_degree must be a multiple of the number of heads, {self.num_heads}, got {self.embedding_degree}; "
+                f"the nearest is {self.num_heads * max(1, round(self.embedding_degree / self.num_heads))}",
                 "embedding_degree",
             )
         _one_of("block", self.block, BLOCKS)

@@ -44,7 +44,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         memory.require({"its bytes": size, "its tokens": size}, f"{path}: a data set of this size", "take a part of it")
         return files.read(path)
     except OSError as error:
-        hint = "; `-` reads standard input" if error.errno == errno.EINVAL else ""
+        hints = {errno.EINVAL: "; `-` reads standard input", errno.ENOENT: "; --dataset names another text"}
+        hint = hints.get(error.errno or 0, "")
         raise DataError(f"{path}: cannot read the data set: {error.strerror}{hint}") from error
 
 

@@ -72,7 +72,10 @@ def insert_layer(checkpoint: Checkpoint, index: int, seed: int = 0) -> Checkpoin
     old = checkpoint.model
     layers = old.config.num_layers
     if not 0 <= index <= layers:
-        raise ConfigError(f"insert_at must be from 0 to {layers}, as the model has {layers} layers; got {index}", "insert_at")
+        raise ConfigError(
+            f"insert_at must be from 0 to {layers}, as the model has {layers} layer{'s' * (layers != 1)}; got {index}",
+            "insert_at",
+        )
     config = replace(old.config, num_layers=layers + 1)
     model = Model(config).initialize(seed)
     if preserves_function(config):

@@ -160,7 +160,7 @@ def test_the_old_spellings_are_these():
         ("infer", "--count", "--max-new-tokens"),
         ("infer", "--log-probs", "--candidates"),
         ("chunks", "--count", "--num-chunks"),
-        ("insert-head", "--count", "--num-heads"),
+        ("insert-head", "--count", "--add-heads"),
         ("train", "--sample-count", "--sample-tokens"),
         ("experiment", "run", "--data", "--dataset"),
         ("experiment", "run", "--budget", "--max-minutes"),
@@ -172,7 +172,7 @@ def test_an_error_of_a_setting_names_the_option_of_this_command():
         return COMMANDS[command].in_options_words(ConfigError(*error))
 
     assert told(("init",), "num_layers must be 1 or more", "num_layers") == "--num-layers must be 1 or more"
-    assert told(("insert-head",), "count must be at least 1", "count") == "--num-heads must be at least 1"
+    assert told(("insert-head",), "count must be at least 1", "count") == "--add-heads must be at least 1"
     assert told(("insert-head",), "num_heads must be 9", "num_heads") == "num_heads must be 9"  # not those to add
     assert told(("loss",), "num_layers must be 1 or more", "num_layers") == "num_layers must be 1 or more"
     assert told(("init",), "num_layers must be 1 or more") == "num_layers must be 1 or more"

@@ -165,7 +165,11 @@ def test_characters_that_the_tokenizer_lacks_are_reported(model):
         (["train", "--metrics", "dataset.txt", "--steps", "0"], 1, "Error: dataset.txt is there and is no file of metrics"),
         (["info", "--model", "dataset.txt"], 1, "Error: dataset.txt: not a femto model"),
         (["init"], 1, "Error: model.dat exists"),
-        (["init", "--model", "b.dat", "--num-heads", "3"], 2, "Error: --embedding-degree 80 does not divide"),
+        (
+            ["init", "--model", "b.dat", "--num-heads", "3"],
+            2,
+            "Error: --embedding-degree must be a multiple of the number of heads, 3, got 80",
+        ),
         (["init", "--model", "b.dat", "--num-layers", "0"], 2, "Error: --num-layers must be"),
         (
             ["init", "--model", "b.dat", "--num-layers", "4096", "--embedding-degree", "65536", "--num-heads", "1"],
@@ -493,3 +497,24 @@ def test_groups_optimiser_and_numerics_are_options_stored_in_the_model(folder):
     ):
         result = CliRunner().invoke(main, ["train", "--steps", "1", option, value])
         assert result.exit_code == 2 and message in result.stderr, result.stderr
+
+
+def test_a_stopped_demo_saves_says_so_and_asks_nothing(folder):
+    started = process("demo", "--steps", "100000", "--seed", "1")
+    for line in started.stderr:
+        if line.startswith("step 100"):
+            break
+    started.send_signal(signal.SIGTERM)
+    out, _ = started.communicate(timeout=60)
+    assert started.returncode == 0
+    steps = femto.load("demo.dat").history.num_steps
+    assert out == f"demo.dat: stopped by SIGTERM after {steps:,} of 100,000 steps, and saved\n"
+
+
+def test_a_value_of_the_wrong_kind_is_told_with_the_right_one(folder):
+    for option, value, message in (
+        ("--steps", "abc", "'--steps': must be a whole number, 0 or more; got 'abc'"),
+        ("--threads", "0", "'--threads': must be a whole number, 1 to 4,096; got '0'"),
+        ("--dropout", "much", "'--dropout': must be a number, 0 to 0.99; got 'much'"),
+    ):
+        assert message in CliRunner().invoke(main, ["train", option, value]).stderr

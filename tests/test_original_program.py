@@ -334,7 +334,7 @@ SESSION_ENTRY = (SESSION, identity(9), 0.0, b"text", b"0" * 20)
         (lambda d: d.update(shape=(1, 2, 2**63, 1, 1, 1)), "embedding_degree must be a whole number"),
         (lambda d: d.update(shape=(1, 2, 1, 1, 0, 1)), "num_heads must be a whole number"),
         (lambda d: d.update(shape=(1, 2, 1, 1, 1, 2)), "head_size 2 times num_heads 1 are not embedding_degree 1"),
-        (lambda d: d.update(shape=(1, 2, 3, 1, 2, 1)), "does not divide"),
+        (lambda d: d.update(shape=(1, 2, 3, 1, 2, 1)), "must be a multiple of the number of heads"),
         (lambda d: d.update(shape=(1, 2, 65_536, 4096, 1, 65_536)), "a model of this shape needs"),
         (lambda d: d.update(shape=(1, 2, 1, 2, 1, 1)), "tensor norm_1_coeff is missing"),
         (lambda d: d["tensors"].pop(index_of(d["tensors"], b"head_0_0_v")), "tensor head_0_0_v is missing"),

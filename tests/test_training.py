@@ -222,7 +222,7 @@ def test_too_little_data_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"embedding_degree": 30, "num_heads": 4}, "does not divide"),
+        ({"embedding_degree": 30, "num_heads": 4}, "must be a multiple of the number of heads"),
         ({"num_layers": 0}, "num_layers must be"),
         ({"num_tokens": 10**9}, "num_tokens must be"),
         ({"block": "post-norm"}, "block must be one of"),

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import json_option, option, preset_option, print_json, shape_options, threads_option
 
@@ -21,6 +22,7 @@ from femto.commands.shared.options import json_option, option, preset_option, pr
     help="How many windows are computed at a time. Fewer need less memory.",
 )
 @preset_option
+@option("--optimizer", type=click.Choice(config.OPTIMIZERS), default="adamw", help="How gradients become updates.")
 @option("--kernels", "show_kernels", is_flag=True, help="Show a table of every kernel in those steps.")
 @option("--infer", is_flag=True, help="Measure generation, one token at a time, instead of training.")
 @option("--steps", default=20, type=click.IntRange(1), help="How many steps to time.")
@@ -32,6 +34,7 @@ def bench(
     batch_size: int,
     micro_batch_size: int | None,
     preset: str,
+    optimizer: str,
     show_kernels: bool,
     infer: bool,
     steps: int,
@@ -40,15 +43,14 @@ def bench(
 ) -> None:
     """Measure how fast this machine trains a model of a given shape.
 
-    Whole training steps are timed: forward, backward, clipping and AdamW. The speed is compared with the highest that the same
+    Whole training steps are timed: forward, backward, clipping and update. The speed is compared with the highest that the same
     threads reach in this run. --kernels shows time, speed and share of the step for every kernel. --infer times the generation of
     text instead.
     """
-    from femto import config
     from femto.profiling import benchmark
 
     chosen = config.PRESETS[preset]
-    changes = {"dropout": dropout, "batch_size": batch_size, "micro_batch_size": micro_batch_size}
+    changes = {"dropout": dropout, "batch_size": batch_size, "micro_batch_size": micro_batch_size, "optimizer": optimizer}
     training = config.updated(chosen.training, changes)
     model_config = config.ModelConfig(vocab_size, **shape, **chosen.model)
     if infer:

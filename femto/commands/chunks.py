@@ -94,7 +94,7 @@ def chunks(model: str, dataset: str, chunk_size: int | None, num_chunks: int, ou
         return
     predicted = [min(chunk_size, len(read.ids) - chunk * chunk_size) - 1 for chunk in range(total)]
     mean = np.average(losses, weights=predicted)
-    click.echo(f"{total} chunks of {chunk_size} tokens, mean loss {mean:.4f} nats a token")
+    click.echo(f"{total:,} chunks of {chunk_size} tokens, mean loss {mean:.4f} nats a token")
     for which, chosen in passages.items():
         for passage in chosen:
             click.echo(f"---- {which}: chunk {passage['chunk']}, loss {passage['loss']:.4f} ----")

@@ -54,11 +54,17 @@ def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
     with stop.listening(), progress.showing(), closing(Session(made, dataset, model).run(steps, stop)) as events:
         for event in events:
             progress.show(event)
+    history = made.history
+    if stop.name:
+        if as_json:
+            print_json({"model": model, "steps": history.num_steps, "stopped_by": stop.name})
+        else:
+            click.echo(f"{model}: stopped by {stop.name} after {history.num_steps:,} of {steps:,} steps, and saved")
+        return
     progress.say("asking for every action on lines that the model has never seen …")
     table = simple_dummy2.evaluate(lambda prompt, count: generation.complete(made, prompt, count), lines_per_action=100)
     prompt = "".join(text.splitlines(keepends=True)[:2])
     sample = prompt + generation.complete(made, prompt, 60)
-    history = made.history
     if as_json:
         print_json(
             {

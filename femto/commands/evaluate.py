@@ -29,7 +29,7 @@ from femto.commands.shared.options import (
 def evaluate(model: str, dataset: str, validation_split: float | None, as_json: bool) -> None:
     """Measure the loss of a model on a text: nats a token, bits a byte, perplexity.
 
-    Lower is better. With the --validation-split of the training, the loss is that on the text that the model was not trained on.
+    Lower is better. Give the --validation-split of the training to measure only text that the model was not trained on.
     """
     from femto import checkpoint, data, training
 

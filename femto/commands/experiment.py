@@ -50,7 +50,7 @@ def list_(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    click.echo(f"{'':>3} {'the journal':8} {'femto':8} {'in':>12}  title")
+    click.echo(f"{'':>3} {'journal':8} {'femto':8} {'in':>12}  title")
     for row in rows:
         took = "" if row["seconds"] is None else duration(row["seconds"])
         click.echo(f"{row['number']:>3} {row['log']:8} {row['ours'] or '':8} {took:>12}  {row['title']}")

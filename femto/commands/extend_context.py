@@ -6,7 +6,6 @@ from femto.commands.shared.options import option
 
 
 @command("Grow and convert models", "make a model with a longer context", place=30)
-@growth_options("extended.dat")
 @option(
     "--num-tokens",
     required=True,
@@ -14,6 +13,7 @@ from femto.commands.shared.options import option
     values="more than now, at most 65,536",
     help="The new context: how many tokens the model looks at (T).",
 )
+@growth_options("extended.dat")
 def extend_context(
     input: str, output: str, num_tokens: int, reset_optimizer: bool, seed: int | None, force: bool, as_json: bool
 ) -> None:

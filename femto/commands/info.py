@@ -25,6 +25,7 @@ def info(model: str, as_json: bool) -> None:
     from femto.analysis import lineage
     from femto.model import count_parameters
     from femto.optimizers import OPTIMIZERS
+    from femto.system.text import amount
     from femto.training import trainer
 
     loaded = checkpoint.load(model)
@@ -65,16 +66,17 @@ def info(model: str, as_json: bool) -> None:
     )
     parts = ", ".join(f"{name} {count:,}" for name, count in count_parameters(shape).items())
     click.echo(f"parameters: {parts}")
-    sizes = {name: f"{size / 2**20:,.1f} MiB" for name, size in memory.items()}
+    sizes = {name: amount(size) for name, size in memory.items()}
     click.echo(
         f"memory: parameters {sizes['parameters']}; training adds {sizes['training_state']} of gradients and the optimiser's "
         f"state, and {sizes['activations']} of activations of {together} windows"
     )
     case = "" if tokenizer.case_sensitive else ", case insensitive"
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")
-    click.echo(
-        f"training: {', '.join(f'{name} {value}' for name, value in config.to_json(loaded.training).items() if value != {})}"
-    )
+    shown = {name: value for name, value in config.to_json(loaded.training).items() if value != {}}
+    if shown["decay_steps"] is None:
+        shown["decay_steps"] = "until the last step"
+    click.echo(f"training: {', '.join(f'{name} {value}' for name, value in shown.items())}")
     if history.num_steps:
         kept = history.losses
         of = f" (of the last {len(kept):,} steps)" if len(kept) < history.num_steps else ""

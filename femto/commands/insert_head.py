@@ -1,13 +1,15 @@
 """`femto insert-head`: a wider model from a trained one."""
 
+import click
+
 from femto.commands.shared.command_line import command
 from femto.commands.shared.growing import grow, growth_options
 from femto.commands.shared.options import option
 
 
 @command("Grow and convert models", "make a wider model that says the same", place=20)
+@option("--add-heads", "count", old="--count", default=1, type=click.IntRange(1), help="How many heads to add to every layer.")
 @growth_options("inserted.dat")
-@option("--num-heads", "count", old="--count", default=1, values="1 or more", help="How many heads to add to every layer.")
 def insert_head(input: str, output: str, count: int, reset_optimizer: bool, seed: int | None, force: bool, as_json: bool) -> None:
     """Make a model wider: more attention heads of the same size in every layer.
 

@@ -6,13 +6,13 @@ from femto.commands.shared.options import option
 
 
 @command("Grow and convert models", "make a deeper model that says the same", place=10)
-@growth_options("inserted.dat")
 @option(
     "--insert-at",
     default=1,
     values="0 to the number of layers",
     help="The layer that the new one comes before, counted from 0. The number of layers puts it last.",
 )
+@growth_options("inserted.dat")
 def insert_layer(
     input: str, output: str, insert_at: int, reset_optimizer: bool, seed: int | None, force: bool, as_json: bool
 ) -> None:

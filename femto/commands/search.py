@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from femto.commands.shared.command_line import command
+from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
     dataset_option,
     json_option,
@@ -112,7 +113,7 @@ def search(
     stop = StopRequest()
     with stop.listening(), run.locked():
         show_progress(run, stop, quiet)
-    models = {}
+    models, lines = {}, []
     for name in run.state.models:
         loaded = checkpoint.load(run.path(name), optimizer=False)
         models[name] = {
@@ -121,11 +122,12 @@ def search(
             "num_layers": loaded.model.config.num_layers,
             "loss": loaded.history.recent_loss(10) if loaded.history.num_steps else None,
         }
+        layers, steps_done = loaded.model.config.num_layers, loaded.history.num_steps
+        lines.append(f"{run.path(name)}: {layers} layers, {steps_done:,} steps{recent_loss(loaded.history)}")
     if as_json:
         print_json({"folder": str(Path(folder)), "finished": run.finished, "stopped_by": stop.name, "models": models})
         return
-    for model in models.values():
-        loss = "" if model["loss"] is None else f", loss {model['loss']:.4f} over the last 10"
-        click.echo(f"{model['path']}: {model['num_layers']} layers, {model['steps']:,} steps{loss}")
+    for line in lines:
+        click.echo(line)
     if stop.name:
         click.echo(f"{folder}: stopped by {stop.name}; the same command goes on")

@@ -8,6 +8,7 @@ import click
 
 from femto import config
 from femto.commands.shared.command_line import command
+from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
     Decorated,
     by_role_option,
@@ -236,9 +237,10 @@ def train(
         print_json(result)
         return
     stopped = f"stopped by {stop.name} " if stop.name else ""
-    loss = f", loss {result['loss']:.4f} over the last 10" if result["loss"] is not None else ""
     skipped = f", {counts['skipped_steps']:,} skipped" if counts["skipped_steps"] else ""
-    click.echo(f"{model}: {stopped}after {result['steps']:,} steps{skipped}, {history.num_steps:,} in all{loss}; saved")
+    click.echo(
+        f"{model}: {stopped}after {result['steps']:,} steps{skipped}, {history.num_steps:,} in all{recent_loss(history)}; saved"
+    )
     if result["steps_left"]:
         again = f"--steps {result['steps_left']}" + (" --on-non-finite skip" if on_non_finite == "skip" else "")
         click.echo(f"{result['steps_left']:,} steps are left: with {again} the run is as if it had not been stopped", err=True)

@@ -84,7 +84,7 @@ class Run:
         if not self.texts.training.documents:
             raise RecipeError(f"{source.name}: nothing is left to train on; is it UTF-8?")
         if budget_minutes is not None and not 0.0 < budget_minutes < math.inf:
-            raise RecipeError(f"budget_minutes must be a positive number, got {budget_minutes}")
+            raise RecipeError(f"--max-minutes must be a positive number, got {budget_minutes}")
         self.state = self._fresh() if anew else self._state()
 
     def _fresh(self) -> State:
@@ -110,7 +110,7 @@ class Run:
                 advice = "choose another --folder, or --force to begin anew"
                 raise RecipeError(f"{self.folder}: holds a run with another {shown}; {advice}")
         if found.cut and self.budget_minutes is None:
-            raise RecipeError(f"{self.folder}: a budget of {found.budget_minutes} minutes ended it early; --force begins anew")
+            raise RecipeError(f"{self.folder}: it was ended early, by --max-minutes {found.budget_minutes}; --force begins anew")
         return found
 
     @property

@@ -56,7 +56,8 @@ class BpeTokenizer(Tokenizer):
         """
         reserved = [index for index, token in enumerate(tokenizer.tokens) if is_reserved(token)]
         if not reserved:
-            raise TokenizerError("the tokenizer has no reserved token left to rename")
+            message = "the tokenizer has no reserved token left to rename"
+            raise TokenizerError(f"{message}; --reserve-tokens of train-bpe or init makes some")
         if token_id is None:
             token_id = reserved[0]
         if token_id not in reserved:

@@ -1,4 +1,4 @@
-"""What a history tells, for people: used by `info`, `compare` and `history`."""
+"""What a history tells, for people: used by `info`, `compare`, `history`, `train` and `search`."""
 
 import math
 import statistics
@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from femto.analysis.lineage import Event
+    from femto.checkpoint.history import History
+
+
+def recent_loss(history: "History", last: int = 10) -> str:
+    """ ", loss 1.2345 over the last 10", or of as many steps as there are; nothing without steps."""
+    steps = min(last, history.num_steps)
+    return f", loss {history.recent_loss(last):.4f} over the last {steps}" if steps else ""
 
 
 def entry_line(event: "Event") -> str:

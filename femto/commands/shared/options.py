@@ -19,6 +19,8 @@ KINDS = {  # what stands for a value, by the names that click gives its types
     "text": "TEXT",
 }
 
+NUMBERS = {"integer": "a whole number", "integer range": "a whole number", "float": "a number", "float range": "a number"}
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -42,6 +44,16 @@ class Option(click.Option):
             super().add_to_parser(parser, ctx)
         finally:
             self.opts = told  # help, completion and messages know these alone
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().type_cast_value(ctx, value)
+        except click.BadParameter as error:
+            number = NUMBERS.get(self.type.name)
+            if number is None:
+                raise
+            range_ = f", {self.values}" if self.values else ""
+            raise click.BadParameter(f"must be {number}{range_}; got {value!r}", ctx, self) from error
 
     @property
     def kind(self) -> str:
@@ -184,5 +196,6 @@ def print_json(document: object) -> None:
 def unknown_warning(count: int, total: int, what: str) -> None:
     """Say on standard error how many of a text's tokens the tokenizer does not know."""
     if count:
+        what = "standard input" if what == "-" else what
         share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {total:,} tokens"
         click.echo(f"note: {share}: its tokenizer lacks those characters", err=True)
