@@ -518,3 +518,39 @@ def test_a_value_of_the_wrong_kind_is_told_with_the_right_one(folder):
         ("--dropout", "much", "'--dropout': must be a number, 0 to 0.99; got 'much'"),
     ):
         assert message in CliRunner().invoke(main, ["train", option, value]).stderr
+
+
+def test_the_same_command_with_until_finishes_a_killed_run_to_the_same_bytes(folder):
+    for name in ("whole.dat", "killed.dat"):
+        run("init", *SMALL, "--model", name)
+    command = ["train", "--model", "killed.dat", "--until", "400", "--save-every", "20", "--batch-size", "4"]
+    run("train", "--model", "whole.dat", "--steps", "400", "--batch-size", "4", "--quiet")
+    started = process(*command)
+    for line in started.stderr:
+        if line.startswith("step 100"):
+            break
+    started.kill()
+    started.communicate()
+    assert 0 < femto.load("killed.dat").history.num_steps < 400
+    run(*command, "--quiet")
+    whole, killed = femto.load("whole.dat"), femto.load("killed.dat")
+    assert killed.history.num_steps == 400
+    assert killed.model.parameters_sha256 == whole.model.parameters_sha256
+    assert killed.optimizer_sha256 == whole.optimizer_sha256
+    before = Path("killed.dat").read_bytes()
+    assert run_json(*command)["steps"] == 0 and Path("killed.dat").read_bytes() == before
+    assert "--steps or --until, not both" in run("train", "--steps", 3, "--until", 9, status=2).stderr
+
+
+def test_another_text_or_more_of_it_held_out_is_told(model):
+    assert "note:" not in run("train", "--steps", 1).stderr
+    told = run("train", "--steps", 1, "--validation-split", "0.2").stderr
+    assert "note: the last session held out 0 of the text, this one 0.2: the model has been trained on text" in told
+    assert "note:" not in run("train", "--steps", 1, "--validation-split", "0.1").stderr
+    Path("other.txt").write_text(TEXT.upper())
+    assert (
+        "note: the last session trained on dataset.txt; other.txt is another text"
+        in run("train", "--steps", 1, "--dataset", "other.txt").stderr
+    )
+    Path("other.txt").write_text(TEXT)
+    assert "other.txt; what it holds has changed" in run("train", "--steps", 1, "--dataset", "other.txt").stderr

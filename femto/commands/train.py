@@ -34,6 +34,13 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
 @model_option
 @dataset_option
 @option("--steps", default=100_000, type=click.IntRange(0), help="How many more steps to train.")
+@option(
+    "--until",
+    type=click.IntRange(0),
+    default_text="no total: --steps more",
+    help="Up to which step of the model's life to train. The same command then finishes a run that was stopped or killed, with "
+    "the same result, and does nothing when the model has so many steps.",
+)
 @setting("--batch-size", int, "1 to 1,048,576", "How many windows of the text one step learns from (B).")
 @setting(
     "--micro-batch-size",
@@ -133,10 +140,14 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
 @quiet_option
 @threads_option
 @json_option
+@click.pass_context
 def train(
+    ctx: click.Context,
+    /,
     model: str,
     dataset: str,
     steps: int,
+    until: int | None,
     validate_every: int,
     save_every: int | None,
     sample_every: int | None,
@@ -150,7 +161,7 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a model on a text, from where it stopped, for --steps more steps.
+    """Train a model on a text, from where it stopped, for --steps more steps or until a step.
 
     Settings that are not given are those that the model was last trained with; at first those of its preset. The model is saved
     now and then, and at the end. Ctrl-C, SIGTERM or SIGHUP finishes the step, saves, says how many steps are left, and exits with
@@ -167,9 +178,13 @@ def train(
     from femto.training.session import Session, Validation
     from femto.training.spikes import Spike
 
+    if until is not None and ctx.get_parameter_source("steps") == click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("give --steps or --until, not both")
     with ExitStack() as stack:
         stack.enter_context(checkpoint.locked(model))
         loaded = checkpoint.load(model)
+        if until is not None:
+            steps = max(0, until - loaded.history.num_steps)
         if settings["batch_size"] is not None and settings["micro_batch_size"] is None:
             settings["micro_batch_size"] = 0  # the stored one was chosen for another batch
         for name in ("learning_rate_factors", "weight_decays"):  # of the roles that are not given, those stored
@@ -188,6 +203,8 @@ def train(
         progress, stop = Progress(steps, quiet), StopRequest()
         last: dict[str, Any] = {}
         counts = {"skipped_steps": 0, "spikes": 0}
+        for note in session.notes() if steps else []:
+            progress.say(f"note: {note}")
         try:
             file = stack.enter_context(opened(metrics)) if metrics else None
         except OSError as error:
@@ -241,6 +258,8 @@ def train(
     click.echo(
         f"{model}: {stopped}after {result['steps']:,} steps{skipped}, {history.num_steps:,} in all{recent_loss(history)}; saved"
     )
-    if result["steps_left"]:
+    if result["steps_left"] and until is not None:
+        click.echo(f"{result['steps_left']:,} steps are left: the same command goes on as if it had not been stopped", err=True)
+    elif result["steps_left"]:
         again = f"--steps {result['steps_left']}" + (" --on-non-finite skip" if on_non_finite == "skip" else "")
         click.echo(f"{result['steps_left']:,} steps are left: with {again} the run is as if it had not been stopped", err=True)

@@ -71,6 +71,23 @@ class Session:
         same_text = bool(sessions) and sessions[-1]["dataset"].get("sha256") == dataset.sha256
         self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :].tolist() if same_text else ())
 
+    def notes(self) -> list[str]:
+        """What makes losses here no measure beside those of the last session: another text, or more of it held out."""
+        sessions = self.checkpoint.history.sessions()
+        if not sessions:
+            return []
+        last, found = sessions[-1], []
+        before, now = last["dataset"], self.dataset
+        if before.get("sha256") not in (None, "", now.sha256):  # an imported model's has another hash
+            same_name = "what it holds has changed" if before["name"] == now.name else f"{now.name} is another text"
+            found.append(f"the last session trained on {before['name']}; {same_name}")
+        split, settings = self.checkpoint.training.validation_split, last.get("training")
+        was = settings.get("validation_split") if isinstance(settings, dict) else None
+        if isinstance(was, int | float) and split > was:
+            held = f"the last session held out {was:g} of the text, this one {split:g}"
+            found.append(f"{held}: the model has been trained on text that it is validated on now")
+        return found
+
     def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
         """Train up to `steps` steps; `stop` is asked after each, and ends the session with a save and no further validation.
 
