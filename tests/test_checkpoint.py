@@ -209,3 +209,18 @@ def test_a_model_loads_without_its_optimiser_state(path):
 def test_identifiers_are_never_the_same_twice():
     entries = [entry["id"] for _ in range(20) for entry in small().history.entries]
     assert len(set(entries)) == len(entries)
+
+
+@pytest.mark.parametrize(
+    "validations", [1, "12", {}, [1], [[1]], [[1, 2.0, 3]], [["1", 2.0]], [[1, "2"]], [[True, 2.0]], [[3, 1.0]], [[-1, 1.0]],
+                    [[2, 1.0], [1, 1.0]], [[1, None]], [[1, 1.0]] * 513],
+)  # fmt: skip
+def test_validations_that_are_none_are_refused(tmp_path, validations):
+    made = small(2)
+    made.history.entries[-1]["validations"] = validations
+    checkpoint.save(made, tmp_path / "model.dat")
+    with pytest.raises(CheckpointError, match="entry 1 of the history is not complete"):
+        checkpoint.load(tmp_path / "model.dat")
+    made.history.entries[-1]["validations"] = [[1, 2.5], [2, 2]]
+    checkpoint.save(made, tmp_path / "model.dat")
+    assert checkpoint.load(tmp_path / "model.dat").history.validations() == [(1, 2.5), (2, 2)]

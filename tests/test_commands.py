@@ -554,3 +554,17 @@ def test_another_text_or_more_of_it_held_out_is_told(model):
     )
     Path("other.txt").write_text(TEXT)
     assert "other.txt; what it holds has changed" in run("train", "--steps", 1, "--dataset", "other.txt").stderr
+
+
+def test_the_best_model_is_kept_beside_and_a_run_without_a_validation_cannot_keep_one(folder):
+    run("init", *SMALL)
+    assert "need a validation" in run("train", "--keep-best", "--steps", 1, status=2).stderr
+    assert not Path("model.best.dat").exists() and femto.load("model.dat").history.num_steps == 0
+    options = ["--validation-split", 0.1, "--validate-every", 4, "--keep-best", "--snapshot-every", 6]
+    result = run_json("train", "--steps", 12, "--batch-size", 4, *options, "--learning-rate", 0.01)
+    shown, best = run_json("info"), run_json("info", "--model", "model.best.dat")
+    assert [step for step, _ in shown["validations"]] == [4, 8, 12]
+    step, loss = min(shown["validations"], key=lambda pair: pair[1])
+    assert (result["best_validation_step"], result["best_validation_loss"]) == (step, loss) and best["num_steps"] == step
+    assert sorted(path.name for path in Path().glob("model-*")) == ["model-12.dat", "model-6.dat"]
+    assert f"validation loss: {loss:.4f} at step {step} (the best)" in run("info").stdout

@@ -1,17 +1,20 @@
 """Training: exact resuming, independence of threads and of the split into micro-batches, learning, and guards."""
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from femto import checkpoint, data, kernels, tokenizers
+from femto.analysis.diagnosis import diagnose, find
 from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig, TrainConfig
 from femto.errors import ConfigError, DataError, TrainingError
 from femto.model import Graph, Model, activation_floats
 from femto.optimizers.schedule import learning_rate
 from femto.training import Trainer, evaluate
-from femto.training.session import Saved, Session, Validation
+from femto.training.session import OutOfPatience, Saved, Session, Validation, best_path
 from femto.training.trainer import activation_bytes, micro_batch_size
 
 TEXT = "the quick brown fox jumps over the lazy dog; " * 60
@@ -243,3 +246,71 @@ def test_trainer_needs_no_session_to_step():
     made = new()
     trainer = Trainer(made, dataset(made).ids)
     assert [step.step for step in trainer.steps(2)] == [1, 2]
+
+
+LITTLE = "".join(random.Random(1).choices("abcdefgh", k=600))  # of which nothing can be learnt but by heart
+
+
+def overfitted(path, steps, **options):
+    """A session on so little text that it is learnt by heart; its validations."""
+    if path.exists():
+        made = checkpoint.load(path)
+    else:
+        made = new(TrainConfig(batch_size=8, seed=4, validation_split=0.3, learning_rate=0.01, decay_steps=4000), num_tokens=8)
+        made.tokenizer = tokenizers.build("byte", None)
+        config = ModelConfig(256, num_tokens=8, embedding_degree=32, num_layers=1, num_heads=2)
+        made = checkpoint.create(config, made.tokenizer, made.training)
+    text = data.from_text("text", LITTLE, made.tokenizer)
+    return made, list(Session(made, text, str(path), validate_every=20, **options).run(steps))
+
+
+def test_the_best_validation_is_kept_told_and_found_and_patience_ends_the_run_across_sessions(tmp_path):
+    path = tmp_path / "model.dat"
+    made, events = overfitted(path, 400, best_path=best_path(str(path)))
+    validations = [event for event in events if isinstance(event, Validation)]
+    losses = [event.loss.nats for event in validations]
+    assert made.history.validations() == [(event.step, event.loss.nats) for event in validations]
+    lowest = losses.index(min(losses))
+    assert 0 < lowest < len(losses) - 3 and [event.is_best for event in validations] == [
+        loss < min([9e9, *losses[:place]]) for place, loss in enumerate(losses)
+    ]
+    told = [event.overfitting for event in validations if event.overfitting]
+    assert len(told) == 1 and told[0].best_step == validations[lowest].step
+    kept, last = checkpoint.load(tmp_path / "model.best.dat"), checkpoint.load(path)
+    assert kept.history.num_steps == validations[lowest].step and last.history.num_steps == 400
+    assert last.history.validations() == made.history.validations()
+    held = data.split(data.from_text("text", LITTLE, kept.tokenizer).ids, 0.3)[1]
+    assert evaluate(kept.model, held, kept.tokenizer.token_lengths()).nats == pytest.approx(min(losses), rel=1e-6)
+    codes = [finding.code for finding in find(diagnose(last, data.from_text("text", LITTLE, last.tokenizer)))]
+    assert "overfitting" in codes
+
+    again = tmp_path / "again.dat"
+    overfitted(again, validations[lowest].step + 20)
+    patient, events = overfitted(again, 400, patience=3)
+    ended = [event for event in events if isinstance(event, OutOfPatience)]
+    assert [event.step for event in ended] == [validations[lowest].step + 60] == [patient.history.num_steps]
+    assert checkpoint.load(again).history.num_steps == patient.history.num_steps
+
+
+def test_validations_of_another_text_or_part_are_no_measure_and_of_many_the_best_stays(tmp_path):
+    history = new().history
+    history.start_session(dataset={"name": "a", "sha256": "1", "bytes": 1}, training={"validation_split": 0.1})
+    for step in range(3000):
+        history.add_step(1.0, 1.0)
+        history.add_validation(1.0 + abs(step - 777) / 1e4)
+    assert 256 <= len(history.validations()) <= 512
+    assert min(history.validations(), key=lambda pair: pair[1]) == (778, 1.0) and history.validations()[-1][0] == 3000
+    history.add_validation(float("nan"))
+    assert history.validations()[-1][0] == 3000 and history.validations()[-1][1] < 9
+    history.start_session(dataset={"name": "a", "sha256": "1", "bytes": 1}, training={"validation_split": 0.2})
+    history.add_step(1.0, 1.0)
+    assert history.validations() == []
+
+
+def test_snapshots_stay_and_go_on_to_the_same_bytes(tmp_path):
+    made = new(TrainConfig(batch_size=6, seed=4, decay_steps=50))
+    list(Session(made, dataset(made), str(tmp_path / "model.dat"), snapshot_every=4).run(10))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model-4.dat", "model-8.dat", "model.dat"]
+    snapshot = checkpoint.load(tmp_path / "model-8.dat")
+    train(snapshot, 2)
+    assert snapshot.model.parameters_sha256 == made.model.parameters_sha256

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+KEPT_VALIDATIONS = 512  # of a session; of more, every second is dropped, but never the best
 KEPT_STEPS = 1 << 22  # whose losses and times are kept, 32 MiB; of a longer life the last
 
 
@@ -85,6 +86,30 @@ class History:
         self.entries[-1]["steps"] += 1
         if skipped:
             self.entries[-1]["skipped"] = self.entries[-1].get("skipped", 0) + 1
+
+    def add_validation(self, loss: float) -> None:
+        """Record the loss on the held-out part, in nats a token, after the last step; not if it is no number."""
+        if not math.isfinite(loss):
+            return
+        kept = self.entries[-1].setdefault("validations", [])
+        kept.append([self.num_steps, loss])
+        if len(kept) > KEPT_VALIDATIONS:
+            best = min(kept, key=lambda validation: validation[1])
+            kept[:] = [validation for place, validation in enumerate(kept) if place % 2 == 0 or validation is best]
+
+    def validations(self) -> list[tuple[int, float]]:
+        """Step and loss of every validation, oldest first, since the text or the part of it that is held out last changed."""
+        found: list[tuple[int, float]] = []
+        held_out = None
+        for session in reversed(self.sessions()):
+            settings = session.get("training")
+            split = settings.get("validation_split") if isinstance(settings, dict) else None
+            here = (session["dataset"].get("sha256"), split)
+            if held_out not in (None, here):
+                break
+            held_out = here
+            found[:0] = [(step, loss) for step, loss in session.get("validations", [])]
+        return found
 
     def sessions(self) -> list[dict[str, Any]]:
         return [entry for entry in self.entries if entry["kind"] == "session"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from femto import config as records
 from femto import optimizers, tokenizers
 from femto.checkpoint import container
-from femto.checkpoint.history import KEPT_STEPS, History
+from femto.checkpoint.history import KEPT_STEPS, KEPT_VALIDATIONS, History
 from femto.checkpoint.state import Checkpoint
 from femto.config import ModelConfig, TrainConfig
 from femto.errors import CheckpointError, ConfigError, ResourceError, TokenizerError
@@ -202,9 +202,24 @@ def _entries(document: object, path: str | os.PathLike[str]) -> list[dict[str, A
         if good and entry["kind"] == "session":
             dataset = entry.get("dataset")
             good = isinstance(dataset, dict) and isinstance(dataset.get("name"), str)
+            good = good and _are_validations(entry.get("validations", []), entry["first_step"] + entry["steps"])
         if not good:
             raise CheckpointError(f"{path}: entry {index} of the history is not complete")
     return document
+
+
+def _are_validations(document: object, most: int) -> bool:
+    """Whether it is a list of pairs: a step of the model's life, none below the one before, and a loss."""
+    if not isinstance(document, list) or len(document) > KEPT_VALIDATIONS:
+        return False
+    before = 0
+    for pair in document:
+        if not isinstance(pair, list) or len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) not in (int, float):
+            return False
+        if not before <= pair[0] <= most:
+            return False
+        before = pair[0]
+    return True
 
 
 def _fields(document: object, *names: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def info(model: str, as_json: bool) -> None:
     from femto.optimizers import OPTIMIZERS
     from femto.system.text import amount
     from femto.training import trainer
+    from femto.training.overfitting import best
 
     loaded = checkpoint.load(model)
     shape, history, tokenizer = loaded.model.config, loaded.history, loaded.tokenizer
@@ -51,6 +52,7 @@ def info(model: str, as_json: bool) -> None:
                 "optimizer_step": loaded.optimizer.step if loaded.optimizer else None,
                 "training": config.to_json(loaded.training),
                 "num_steps": history.num_steps,
+                "validations": history.validations(),
                 "history": history.entries,
                 "losses": [float(str(value)) for value in history.losses],
                 "milliseconds": [float(str(value)) for value in history.milliseconds],
@@ -81,6 +83,9 @@ def info(model: str, as_json: bool) -> None:
         kept = history.losses
         of = f" (of the last {len(kept):,} steps)" if len(kept) < history.num_steps else ""
         click.echo(f"loss: {sparkline(kept)}  {kept[0]:.4f} to {history.recent_loss(10):.4f}{of}")
+    if (found := best(history)) is not None:
+        step, loss = history.validations()[-1]
+        click.echo(f"validation loss: {found[1]:.4f} at step {found[0]:,} (the best), {loss:.4f} at step {step:,} (the last)")
     click.echo("history:")
     for event in lineage.events(history):
         click.echo(f"  {event.entry['time']}  {entry_line(event)}")

@@ -97,6 +97,19 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
     type=click.IntRange(1),
     help="After how many steps to measure the loss on the part that is not trained on.",
 )
+@option("--keep-best", is_flag=True, help="Keep the model of the best validation in a file beside: model.best.dat for model.dat.")
+@option(
+    "--patience",
+    type=click.IntRange(1),
+    default_text="never",
+    help="End after so many validations in a row that are no better than the best, those of earlier sessions too.",
+)
+@option(
+    "--snapshot-every",
+    type=click.IntRange(1),
+    default_text="never",
+    help="After how many steps to keep a copy of the model that stays: model-500.dat for step 500 of model.dat.",
+)
 @option(
     "--save-every",
     type=click.IntRange(1),
@@ -149,6 +162,9 @@ def train(
     steps: int,
     until: int | None,
     validate_every: int,
+    keep_best: bool,
+    patience: int | None,
+    snapshot_every: int | None,
     save_every: int | None,
     sample_every: int | None,
     sample_prompt: str,
@@ -175,7 +191,8 @@ def train(
     from femto.optimizers.schedule import learning_rate
     from femto.training import Step
     from femto.training.metrics import Metrics, opened
-    from femto.training.session import Session, Validation
+    from femto.training.overfitting import best
+    from femto.training.session import OutOfPatience, Session, Validation, best_path
     from femto.training.spikes import Spike
 
     if until is not None and ctx.get_parameter_source("steps") == click.core.ParameterSource.COMMANDLINE:
@@ -198,10 +215,19 @@ def train(
             loaded.move_to_numerics()
         read = data.load_dataset(dataset, loaded.tokenizer)
         unknown_warning(read.num_unknown, len(read.ids), dataset)
-        session = Session(loaded, read, model, save_every, validate_every, on_non_finite=on_non_finite)
+        if (keep_best or patience) and not loaded.training.validation_split:
+            raise click.UsageError("--keep-best and --patience need a validation: give --validation-split, such as 0.1")
+        session = Session(
+            *(loaded, read, model, save_every, validate_every),
+            on_non_finite=on_non_finite,
+            best_path=best_path(model) if keep_best else None,
+            patience=patience or 0,
+            snapshot_every=snapshot_every,
+        )
         steps_before = loaded.history.num_steps
         progress, stop = Progress(steps, quiet), StopRequest()
         last: dict[str, Any] = {}
+        ended = False
         counts = {"skipped_steps": 0, "spikes": 0}
         for note in session.notes() if steps else []:
             progress.say(f"note: {note}")
@@ -226,6 +252,8 @@ def train(
             counts["spikes"] += isinstance(event, Spike)
             if isinstance(event, Validation):
                 last |= {"validation_loss": event.loss.nats, "validation_bits_per_byte": event.loss.bits_per_byte}
+            if isinstance(event, OutOfPatience):
+                ended = True
             if isinstance(event, Step) and sample_every and event.step % sample_every == 0:
                 sampling = generation.Sampling(seed=event.step)
                 sample = sample_prompt.lstrip("\n")
@@ -247,17 +275,21 @@ def train(
         **counts,
         "seed": loaded.training.seed,
         "unknown_share": read.unknown_share,
-        "stopped_by": stop.name,
+        "stopped_by": "patience" if ended else stop.name,
         **last,
     }
+    if (found := best(history)) is not None:
+        result |= {"best_validation_step": found[0], "best_validation_loss": found[1]}
     if as_json:
         print_json(result)
         return
-    stopped = f"stopped by {stop.name} " if stop.name else ""
+    stopped = f"stopped by {result['stopped_by']} " if result["stopped_by"] else ""
     skipped = f", {counts['skipped_steps']:,} skipped" if counts["skipped_steps"] else ""
     click.echo(
         f"{model}: {stopped}after {result['steps']:,} steps{skipped}, {history.num_steps:,} in all{recent_loss(history)}; saved"
     )
+    if ended:
+        return
     if result["steps_left"] and until is not None:
         click.echo(f"{result['steps_left']:,} steps are left: the same command goes on as if it had not been stopped", err=True)
     elif result["steps_left"]:

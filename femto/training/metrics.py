@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from femto.errors import DataError
 from femto.system.text import finite
-from femto.training.session import Event, Saved, Validation
+from femto.training.session import Event, OutOfPatience, Saved, Validation
 from femto.training.spikes import Spike
 from femto.training.trainer import Step
 
@@ -69,6 +69,9 @@ def to_json(event: Event) -> dict[str, Any]:
             "loss": event.loss.nats,
             "bits_per_byte": event.loss.bits_per_byte,
             "tokens": event.loss.num_predictions,
+            "best": event.is_best,
         }
+    if isinstance(event, OutOfPatience):
+        return {"event": "out_of_patience", "step": event.step, "best_step": event.best_step, "best_loss": event.best}
     assert isinstance(event, Saved)
     return {"event": "saved", "step": event.step, "seconds": event.seconds}

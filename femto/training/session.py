@@ -1,5 +1,6 @@
 """A training session: steps with validation and saves between them, as a stream of events for whoever shows them."""
 
+import os
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from femto.checkpoint import Checkpoint
 from femto.data import Dataset
 from femto.optimizers.schedule import settled
 from femto.training.evaluation import Loss, evaluate
+from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
 from femto.training.trainer import Step, Trainer, require_finite, require_memory
 
@@ -20,10 +22,21 @@ SAVE_SHARE = 50.0  # and at least this many times what the last save took: under
 
 @dataclass(frozen=True)
 class Validation:
-    """The loss on the held-out part, after a step."""
+    """The loss on the held-out part, after a step. The best so far, and overfitting, are in the history."""
 
     step: int
     loss: Loss
+    is_best: bool = False  # so far
+    overfitting: Overfitting | None = None  # told once a session
+
+
+@dataclass(frozen=True)
+class OutOfPatience:
+    """The session ends here, as the last validations were no better than an earlier one."""
+
+    step: int
+    best_step: int
+    best: float  # nats a token
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,7 @@ class Saved:
     seconds: float
 
 
-Event = Step | Spike | Validation | Saved
+Event = Step | Spike | Validation | OutOfPatience | Saved
 
 
 class Session:
@@ -43,6 +56,10 @@ class Session:
     save_every and validate_every count steps of the model's life, not of the session, so that a run divided into sessions
     validates at the same steps; save_every None saves by time. held_out: another text to validate on; without it, the last
     `validation_split` of the data set is held out. on_non_finite: as `Trainer` has it.
+
+    best_path: a file that always has the model of the best validation so far, also across sessions. patience: end after so many
+    validations in a row, also of earlier sessions, that are no better than the best; 0: never. snapshot_every: steps between
+    copies of the model that stay, as NAME-STEP.dat beside `path`.
     """
 
     def __init__(
@@ -54,6 +71,10 @@ class Session:
         validate_every: int = 250,
         held_out: Dataset | None = None,
         on_non_finite: str = "stop",
+        *,
+        best_path: str | None = None,
+        patience: int = 0,
+        snapshot_every: int | None = None,
     ) -> None:
         if held_out is None:
             training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split, dataset.name)
@@ -66,6 +87,8 @@ class Session:
         self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
         self.training_ids, self.on_non_finite = training_ids, on_non_finite
         self.save_every, self.validate_every = save_every, validate_every
+        self.best_path, self.patience, self.snapshot_every = best_path, patience, snapshot_every
+        self._told_overfitting = False
         self.token_lengths = checkpoint.tokenizer.token_lengths()
         sessions = checkpoint.history.sessions()
         same_text = bool(sessions) and sessions[-1]["dataset"].get("sha256") == dataset.sha256
@@ -99,8 +122,9 @@ class Session:
         """
         if steps == 0:
             return
-        if self.path is not None:
-            checkpoints.check_target(self.path)
+        for path in (self.path, self.best_path):
+            if path is not None:
+                checkpoints.check_target(path)
         checkpoint = self.checkpoint
         settings = settled(checkpoint.training, checkpoint.optimizer.step if checkpoint.optimizer else 0, steps)
         trainer = Trainer(checkpoint, self.training_ids, settings=settings, on_non_finite=self.on_non_finite)
@@ -118,7 +142,12 @@ class Session:
                 if stop():
                     break
                 if len(self.validation_ids) and (number == steps or step.step % self.validate_every == 0):
-                    yield Validation(step.step, self.validate())
+                    yield self._validation(step.step)
+                    if self.patience and without_improvement(checkpoint.history) >= self.patience:
+                        yield OutOfPatience(step.step, *best(checkpoint.history) or (0, 0.0))
+                        break
+                if self.snapshot_every and self.path is not None and step.step % self.snapshot_every == 0:
+                    checkpoints.save(checkpoint, snapshot_path(self.path, step.step))
                 now = time.monotonic()
                 if step.step % self.save_every == 0 if self.save_every else now - last_save > interval:
                     saved = self.save()
@@ -133,6 +162,17 @@ class Session:
         if unsaved:
             yield self.save()
 
+    def _validation(self, step: int) -> Validation:
+        """Validate, record it, and keep the model where it is the best."""
+        history, before, loss = self.checkpoint.history, best(self.checkpoint.history), self.validate()
+        history.add_validation(loss.nats)
+        is_best = before is None or loss.nats < before[1]
+        if is_best and self.best_path is not None:
+            checkpoints.save(self.checkpoint, self.best_path)
+        told = None if self._told_overfitting else overfitting(history)
+        self._told_overfitting = self._told_overfitting or told is not None
+        return Validation(step, loss, is_best, told)
+
     def validate(self) -> Loss:
         """The loss on the held-out part, of which at most VALIDATION_TOKENS are used."""
         return evaluate(self.checkpoint.model, self.validation_ids, self.token_lengths, VALIDATION_TOKENS)
@@ -143,3 +183,15 @@ class Session:
         if self.path is not None:
             checkpoints.save(self.checkpoint, self.path)
         return Saved(self.checkpoint.history.num_steps, time.monotonic() - started)
+
+
+def best_path(path: str) -> str:
+    """Where the best model of a run is kept: model.best.dat for model.dat."""
+    stem, ending = os.path.splitext(path)
+    return f"{stem}.best{ending}"
+
+
+def snapshot_path(path: str, step: int) -> str:
+    """Where the copy of a step is kept: model-500.dat for model.dat."""
+    stem, ending = os.path.splitext(path)
+    return f"{stem}-{step}{ending}"

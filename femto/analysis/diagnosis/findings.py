@@ -286,6 +286,18 @@ def _no_context(diagnosis: Diagnosis) -> Finding | None:
     )
 
 
+def _overfitting(diagnosis: Diagnosis) -> Finding | None:
+    found = diagnosis.training.overfitting
+    if found is None:
+        return None
+    return Finding(
+        "overfitting",
+        str(found),
+        "train again with --keep-best or --patience; or take more text, a smaller model, or --dropout 0.1",
+        {"best": found.best, "best_step": found.best_step, "last": found.last, "last_step": found.last_step},
+    )
+
+
 CHECKS: tuple[Callable[[Diagnosis], Finding | None], ...] = (
     _small_gains,
     _positional_table,
@@ -296,6 +308,7 @@ CHECKS: tuple[Callable[[Diagnosis], Finding | None], ...] = (
     _dead_gelu,
     _dropout,
     _unknown,
+    _overfitting,
     _loss,
     _no_context,
     _warmup,

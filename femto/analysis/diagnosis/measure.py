@@ -35,6 +35,7 @@ from femto.model.linear import Pass
 from femto.model.norms import Norm
 from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
+from femto.training.overfitting import overfitting
 from femto.training.trainer import micro_batch_size
 
 Doubles = NDArray[np.float64]
@@ -260,6 +261,7 @@ class _Measurement:
             clip_norm=settings.clip_norm,
             epsilon=optimizer.least_gradient(settings),
             optimizer=optimizer.TITLE,
+            overfitting=overfitting(self.checkpoint.history),
             matrix_factor=settings.learning_rate_factors.get("matrix", 1.0),
         )
         return report, ratio

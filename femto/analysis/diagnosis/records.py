@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from femto.analysis.diagnosis.known_data import KnownData
 from femto.config import ModelConfig
+from femto.training.overfitting import Overfitting
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class TrainingReport:
     clip_norm: float
     epsilon: float | None  # the size of a gradient below which the optimiser's updates shrink with it
     optimizer: str  # for people: AdamW
+    overfitting: Overfitting | None
     matrix_factor: float  # what the learning rate is multiplied with for the matrices of the layers
 
 

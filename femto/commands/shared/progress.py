@@ -15,7 +15,7 @@ from femto.system.text import duration
 from femto.tokenizers import Drop, Merge
 from femto.tokenizers.bpe_training import expected_merges
 from femto.training import Step
-from femto.training.session import Event, Validation
+from femto.training.session import Event, OutOfPatience, Validation
 from femto.training.spikes import Spike
 
 SMOOTHING = 20.0  # steps that the shown loss is averaged over
@@ -56,9 +56,13 @@ class Progress:
                 "try a lower --learning-rate"
             )
         elif isinstance(event, Validation):
-            self.say(
-                f"{prefix}step {event.step}: validation loss {event.loss.nats:.4f}, {event.loss.bits_per_byte:.4f} bits a byte"
-            )
+            loss, best = event.loss, ", the best so far" if event.is_best else ""
+            self.say(f"{prefix}step {event.step}: validation loss {loss.nats:.4f}, {loss.bits_per_byte:.4f} bits a byte{best}")
+            if event.overfitting:
+                self.say(f"{prefix}note: {event.overfitting}; --keep-best keeps the best model, --patience ends such a run")
+        elif isinstance(event, OutOfPatience):
+            best = f"{event.best:.4f} at step {event.best_step:,}"
+            self.say(f"{prefix}step {event.step}: out of patience; the best validation was {best}")
 
     def say(self, line: str) -> None:
         """A line of its own, above the bar if there is one."""
