@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from femto import kernels
+from femto.kernels.threads import use_threads
 from femto.training.session import Event
 
 
@@ -98,8 +99,8 @@ def _side_by_side(tasks: dict[str, Task], stop: Callable[[], bool], threads: int
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     before = kernels.num_threads()
-    kernels.set_num_threads(1)
+    use_threads(1)
     try:
         yield
     finally:
-        kernels.set_num_threads(before)
+        use_threads(before)

@@ -36,23 +36,49 @@ def num_threads() -> int:
     return threads
 
 
+_chosen = False  # whether somebody said how many threads, rather than femto
+
+
 def set_num_threads(threads: int) -> None:
-    """Let kernels use up to so many threads (1 to 4096), in the whole process. Changes no bit of any result."""
+    """Let kernels use up to so many threads (1 to 4096), in the whole process. Changes no bit of any result.
+
+    A training session then keeps to it, also where fewer would be faster.
+    """
+    global _chosen
+    core.set_num_threads(threads)
+    _chosen = True
+
+
+def threads_are_chosen() -> bool:
+    """Whether the number of threads was set, by FEMTO_THREADS, OMP_NUM_THREADS, --threads or `set_num_threads`."""
+    return _chosen
+
+
+def use_threads(threads: int) -> None:
+    """Use so many threads for now: `set_num_threads` for femto's own purposes, which chooses nothing for anybody."""
     core.set_num_threads(threads)
 
 
-def default_num_threads() -> int:
-    """FEMTO_THREADS, else OMP_NUM_THREADS, else the physical cores that this process may use.
-
-    That is the smallest of: the process's CPU affinity counted in physical cores (two hardware threads of one core add nothing
-    to code bound by its FMA units), and the CPU quota of its control group (a container's limit), rounded up.
-    """
+def chosen_by_environment() -> int | None:
+    """FEMTO_THREADS, else OMP_NUM_THREADS; None if neither says a number. Raises ConfigError."""
     for variable in ("FEMTO_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(variable, "").split(",")[0].strip()
         if value.isdecimal() and 1 <= int(value) <= 4096:
             return int(value)
         if value and variable == "FEMTO_THREADS":  # OMP_NUM_THREADS is not ours to judge
             raise ConfigError(f"{variable}={value}: expected a number of threads from 1 to 4096")
+    return None
+
+
+def default_num_threads() -> int:
+    """FEMTO_THREADS, else OMP_NUM_THREADS, else the physical cores that this process may use.
+
+    Those are the smallest of: the process's CPU affinity counted in physical cores (two hardware threads of one core add nothing
+    to code bound by its FMA units), and the CPU quota of its control group (a container's limit), rounded up.
+    """
+    told = chosen_by_environment()
+    if told is not None:
+        return told
     cores = _physical_cores()
     quota = _cgroup_quota()
     return max(1, min(cores, quota) if quota else cores)
@@ -88,7 +114,7 @@ def _cgroup_quota() -> int | None:
 
 def apply_environment() -> None:
     """Set the kernels' threads and, when FEMTO_ISA names one, their instruction set. Raises ConfigError."""
-    set_num_threads(default_num_threads())
+    (use_threads if chosen_by_environment() is None else set_num_threads)(default_num_threads())
     wanted = os.environ.get("FEMTO_ISA")
     if wanted:
         try:

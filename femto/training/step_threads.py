@@ -1,0 +1,72 @@
+"""How many threads the next step uses, where other programs use the cores as well.
+
+Two threads that wait for each other are slower than one, even tens of times, when another program takes the core of one of them.
+So a session times its steps, and goes on with one thread while that is faster. No bit of any result depends on it.
+"""
+
+from femto import kernels
+from femto.kernels.threads import threads_are_chosen, use_threads
+
+FIRST = 2  # steps with one thread at the start of a session: the first is slow for other reasons, the second is the measure
+SLOW = 1.1  # times a step with one thread: so slow several are not worth it,
+VERY_SLOW = 3.0  # and so slow it is clear after one step, not two in a row
+RETRY = (4.0, 32.0)  # after a trial of several threads that lost time: the next when so many times as much has passed; at most
+
+
+class StepThreads:
+    """Chooses between one thread and `most`, step by step, by how long steps took."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.now = most, 1
+        self.one = float("inf")  # seconds of a step with one thread, of late
+        self._first, self._slow_in_a_row = FIRST, 0
+        self._wait, self._retry = 0.0, RETRY[0]  # seconds until several threads are tried again
+
+    def add(self, seconds: float) -> int:
+        """A step with `now` threads took so long; returns the threads of the next one, which is `now` from here on."""
+        if self.now == 1:
+            self._first -= 1
+            # A first step is slow because memory is touched first; of later ones, a slow one may be chance.
+            self.one = seconds if self._first >= 0 else min(seconds, 0.9 * self.one + 0.1 * seconds)
+            self._wait -= seconds
+            if self._first <= 0 and self._wait <= 0.0:
+                self.now, self._slow_in_a_row = self.most, 0
+        else:
+            slow = seconds > SLOW * self.one
+            self._slow_in_a_row = self._slow_in_a_row + 1 if slow else 0
+            if seconds > VERY_SLOW * self.one or self._slow_in_a_row >= 2:
+                self.now = 1
+                self._wait = self._retry * seconds
+                self._retry = min(2.0 * self._retry, RETRY[1])
+            elif not slow:
+                self._retry = max(RETRY[0], 0.9 * self._retry)
+        return self.now
+
+
+class FreeThreads:
+    """The threads of a session's steps: StepThreads where nobody chose how many and there are several, else as they are."""
+
+    def __init__(self) -> None:
+        self.most = kernels.num_threads()
+        self.steps = StepThreads(self.most) if self.most > 1 and not threads_are_chosen() else None
+        self._used = self.most
+
+    def start(self) -> None:
+        """Before the first step."""
+        if self.steps is not None:
+            self._use(self.steps.now)
+
+    def add(self, seconds: float) -> None:
+        """After a step of so many seconds."""
+        if self.steps is not None:
+            self._use(self.steps.add(seconds))
+
+    def end(self) -> None:
+        """After the last step: all threads again."""
+        if self.steps is not None:
+            self._use(self.most)
+
+    def _use(self, threads: int) -> None:
+        if threads != self._used:
+            use_threads(threads)
+            self._used = threads
