@@ -46,20 +46,25 @@ def test_a_session_follows_other_programs_that_come_and_go():
     assert used[2:300] == [2] * 298 and used[305:600].count(2) < 10 and used[-500:] == [2] * 500
 
 
-def test_the_threads_that_somebody_chose_are_kept_and_all_are_there_again_afterwards(monkeypatch):
+def test_the_threads_that_somebody_chose_are_kept_and_no_bit_depends_on_others(monkeypatch):
     before = kernels.num_threads()
     try:
-        threads.use_threads(3)
         monkeypatch.setattr(threads, "_chosen", False)
-        free = FreeThreads()
-        free.start()
+        monkeypatch.setattr(threads, "_found", 3)
+        free = trained(new(training={"dropout": 0.1}))
+        assert kernels.num_threads() in (1, 3) and threads.free_threads() == 3
+        trained(new(), 1)
+        assert kernels.num_threads() == 3, "a step says nothing of several threads"
+        FreeThreads()
         assert kernels.num_threads() == 1
-        free.end()
-        assert kernels.num_threads() == 3
-        free_run = trained(new(training={"dropout": 0.1}))
-        assert kernels.num_threads() == 3 and not threads.threads_are_chosen()
+        with threads.fixed_threads(2):
+            assert threads.free_threads() == 1
+            fixed = trained(new(training={"dropout": 0.1}))
+            assert kernels.num_threads() == 2
+        assert kernels.num_threads() == 1 and threads.free_threads() == 3
         kernels.set_num_threads(3)
-        assert threads.threads_are_chosen() and FreeThreads().steps is None
-        assert trained(new(training={"dropout": 0.1})).model.parameters_sha256 == free_run.model.parameters_sha256
+        chosen = trained(new(training={"dropout": 0.1}))
+        assert kernels.num_threads() == 3
+        assert len({made.model.parameters_sha256 for made in (free, fixed, chosen)}) == 1
     finally:
         threads.use_threads(before)

@@ -6,12 +6,12 @@ in a kernel, which releases the GIL. What a model learns does not depend on it, 
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 from femto import kernels
-from femto.kernels.threads import use_threads
+from femto.kernels.threads import fixed_threads
 from femto.training.session import Event
 
 
@@ -71,7 +71,7 @@ def _side_by_side(tasks: dict[str, Task], stop: Callable[[], bool], threads: int
 
     workers = [threading.Thread(target=work, name=f"femto-{i}") for i in range(min(threads, len(tasks)))]
     failed: BaseException | None = None
-    with _one_thread_each():
+    with fixed_threads(1):
         for worker in workers:
             worker.start()
         running = len(workers)
@@ -94,13 +94,3 @@ def _side_by_side(tasks: dict[str, Task], stop: Callable[[], bool], threads: int
                 worker.join()
     if failed is not None:
         raise failed
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    before = kernels.num_threads()
-    use_threads(1)
-    try:
-        yield
-    finally:
-        use_threads(before)

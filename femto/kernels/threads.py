@@ -1,6 +1,8 @@
 """How many threads the kernels use, and which instruction set: set, asked for, and chosen from environment and machine."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from femto._kernels import core
@@ -37,6 +39,7 @@ def num_threads() -> int:
 
 
 _chosen = False  # whether somebody said how many threads, rather than femto
+_found = 1  # the threads that femto found at its start
 
 
 def set_num_threads(threads: int) -> None:
@@ -49,14 +52,27 @@ def set_num_threads(threads: int) -> None:
     _chosen = True
 
 
-def threads_are_chosen() -> bool:
-    """Whether the number of threads was set, by FEMTO_THREADS, OMP_NUM_THREADS, --threads or `set_num_threads`."""
-    return _chosen
+def free_threads() -> int:
+    """The threads that femto may choose among: those of the machine, or 1 where somebody chose a number."""
+    return 1 if _chosen else _found
 
 
 def use_threads(threads: int) -> None:
-    """Use so many threads for now: `set_num_threads` for femto's own purposes, which chooses nothing for anybody."""
+    """Use so many threads for now, which chooses nothing for anybody."""
     core.set_num_threads(threads)
+
+
+@contextmanager
+def fixed_threads(threads: int) -> Iterator[None]:
+    """So many threads inside, as if somebody had chosen them."""
+    global _chosen
+    before, chosen = num_threads(), _chosen
+    set_num_threads(threads)
+    try:
+        yield
+    finally:
+        core.set_num_threads(before)
+        _chosen = chosen
 
 
 def chosen_by_environment() -> int | None:
@@ -114,7 +130,9 @@ def _cgroup_quota() -> int | None:
 
 def apply_environment() -> None:
     """Set the kernels' threads and, when FEMTO_ISA names one, their instruction set. Raises ConfigError."""
-    (use_threads if chosen_by_environment() is None else set_num_threads)(default_num_threads())
+    global _found
+    _found = default_num_threads()
+    (use_threads if chosen_by_environment() is None else set_num_threads)(_found)
     wanted = os.environ.get("FEMTO_ISA")
     if wanted:
         try:

@@ -133,7 +133,6 @@ class Session:
         trainer.start_session(self.dataset)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
         threads = FreeThreads()
-        threads.start()
         try:
             for number in range(1, steps + 1):
                 step = trainer.step()

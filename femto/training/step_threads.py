@@ -4,8 +4,7 @@ Two threads that wait for each other are slower than one, even tens of times, wh
 So a session times its steps, and goes on with one thread while that is faster. No bit of any result depends on it.
 """
 
-from femto import kernels
-from femto.kernels.threads import threads_are_chosen, use_threads
+from femto.kernels.threads import free_threads, use_threads
 
 FIRST = 2  # steps with one thread at the start of a session: the first is slow for other reasons, the second is the measure
 SLOW = 1.1  # times a step with one thread: so slow several are not worth it,
@@ -21,6 +20,11 @@ class StepThreads:
         self.one = float("inf")  # seconds of a step with one thread, of late
         self._first, self._slow_in_a_row = FIRST, 0
         self._wait, self._retry = 0.0, RETRY[0]  # seconds until several threads are tried again
+
+    @property
+    def waits(self) -> bool:
+        """Whether several threads were slower the last time, and are not to be tried yet."""
+        return self.now == 1 and self._wait > 0.0
 
     def add(self, seconds: float) -> int:
         """A step with `now` threads took so long; returns the threads of the next one, which is `now` from here on."""
@@ -44,29 +48,23 @@ class StepThreads:
 
 
 class FreeThreads:
-    """The threads of a session's steps: StepThreads where nobody chose how many and there are several, else as they are."""
+    """StepThreads for a session, where nobody chose how many threads and there are several; else nothing changes.
+
+    What a session has found is used after it, too, for evaluation and generation, until the next one tries again.
+    """
 
     def __init__(self) -> None:
-        self.most = kernels.num_threads()
-        self.steps = StepThreads(self.most) if self.most > 1 and not threads_are_chosen() else None
-        self._used = self.most
-
-    def start(self) -> None:
-        """Before the first step."""
+        most = free_threads()
+        self.steps = StepThreads(most) if most > 1 else None
         if self.steps is not None:
-            self._use(self.steps.now)
+            use_threads(self.steps.now)
 
     def add(self, seconds: float) -> None:
         """After a step of so many seconds."""
-        if self.steps is not None:
-            self._use(self.steps.add(seconds))
+        if self.steps is not None and self.steps.now != self.steps.add(seconds):
+            use_threads(self.steps.now)
 
     def end(self) -> None:
-        """After the last step: all threads again."""
-        if self.steps is not None:
-            self._use(self.most)
-
-    def _use(self, threads: int) -> None:
-        if threads != self._used:
-            use_threads(threads)
-            self._used = threads
+        """After the last step: all threads again, unless they were found to be slower."""
+        if self.steps is not None and not self.steps.waits:
+            use_threads(self.steps.most)
