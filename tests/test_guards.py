@@ -19,8 +19,9 @@ from femto.checkpoint import history, storage
 from femto.checkpoint.history import History
 from femto.config import ModelConfig, TrainConfig
 from femto.errors import CheckpointError, ResourceError, TrainingError
+from femto.kernels import threads
 from femto.optimizers.schedule import learning_rate
-from femto.system import files, memory
+from femto.system import control_groups, files, memory
 from femto.training.session import Session
 from femto.training.spikes import Spike, SpikeDetector
 from femto.training.trainer import MOST_SKIPPED, Step, Trainer
@@ -197,12 +198,37 @@ def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch, line, folder
     limit.write_text("5000000\n")
     (tmp_path / folder / names[1]).write_text("3000000\n")
     (tmp_path / folder / "memory.stat").write_text("anon 7\n" + stat)
-    monkeypatch.setattr(memory, "OF_PROCESS", tmp_path / "cgroup")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path)
-    swap = 1024 * (memory._number(memory._text("/proc/meminfo"), "SwapFree:") or 0)
+    monkeypatch.setattr(control_groups, "OF_PROCESS", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
+    swap = 1024 * (memory._number(control_groups.text("/proc/meminfo"), "SwapFree:") or 0)
     assert memory.available() == 3_000_000 + swap
     limit.write_text("max\n")
     assert memory.available() > 3_000_000 + swap
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "cpus"),
+    [
+        ("0::/a/b", {"a/b/cpu.max": "50000 100000\n", "a/cpu.max": "max 100000\n"}, 1),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "150000 100000\n", "cpu.max": "800000 100000"}, 2),
+        ("0::/", {"cpu.max": "300000 100000\n"}, 3),
+        ("4:cpu,cpuacct:/a", {"cpu/a/cpu.cfs_quota_us": "-1\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, None),
+        ("4:cpu,cpuacct:/a", {"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ("4:memory:/a", {"cpu.max": "100000 100000\n"}, None),
+        ("0::/a", {"a/cpu.max": "nonsense"}, None),
+    ],
+)
+def test_the_cpus_of_nested_control_groups_limit_the_threads(tmp_path, monkeypatch, line, files, cpus):
+    (tmp_path / "cgroup").write_text(f"7:pids:/a\n{line}\n")
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(control_groups, "OF_PROCESS", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
+    for variable in ("FEMTO_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    assert threads._cgroup_quota() == cpus
+    assert threads.default_num_threads() == min(threads._physical_cores(), cpus or 10**6)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux says how much of the limit is taken")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from femto._kernels import core
 from femto.errors import ConfigError
+from femto.system import control_groups
 
 
 def isa() -> str:
@@ -90,7 +91,7 @@ def default_num_threads() -> int:
     """FEMTO_THREADS, else OMP_NUM_THREADS, else the physical cores that this process may use.
 
     Those are the smallest of: the process's CPU affinity counted in physical cores (two hardware threads of one core add nothing
-    to code bound by its FMA units), and the CPU quota of its control group (a container's limit), rounded up.
+    to code bound by its FMA units), and the CPU quota of its control groups (a container's limit), rounded up.
     """
     told = chosen_by_environment()
     if told is not None:
@@ -114,18 +115,16 @@ def _physical_cores() -> int:
 
 
 def _cgroup_quota() -> int | None:
-    """CPUs that the control group may use, rounded up; None without a limit."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()  # cgroup v2
-    except (OSError, ValueError):
-        try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text("ascii").strip()  # cgroup v1
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text("ascii").strip()
-        except OSError:
-            return None
-    if not quota.isdecimal() or not period.isdecimal() or int(quota) == 0 or int(period) == 0:
-        return None
-    return -(-int(quota) // int(period))
+    """CPUs that the control groups of this process, its own and those above it, let it use, rounded up; None without a limit."""
+    limits = []
+    for version, group in control_groups.folders("cpu"):
+        if version == 2:
+            words = control_groups.text(f"{group}/cpu.max").split()  # "50000 100000" or "max 100000"
+        else:
+            words = [control_groups.text(f"{group}/cpu.cfs_{name}_us").strip() for name in ("quota", "period")]  # quota -1: none
+        if len(words) == 2 and all(word.isdecimal() and int(word) for word in words):
+            limits.append(-(-int(words[0]) // int(words[1])))
+    return min(limits, default=None)
 
 
 def apply_environment() -> None:

@@ -5,16 +5,15 @@ import re
 import resource
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from femto.errors import ResourceError
+from femto.system import control_groups
+from femto.system.control_groups import text
 from femto.system.text import amount
 
-GROUPS = Path("/sys/fs/cgroup")
-OF_PROCESS = Path("/proc/self/cgroup")
 FILES = {  # limit, use, and what of it the system would give back, of version 2 and of version 1 of control groups
-    "": ("memory.max", "memory.current", ("active_file", "inactive_file", "slab_reclaimable")),
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
+    2: ("memory.max", "memory.current", ("active_file", "inactive_file", "slab_reclaimable")),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
 }
 NO_LIMIT = 1 << 62  # what version 1 says where there is none: the largest number of pages
 
@@ -32,12 +31,12 @@ def available() -> int:
 
     Pages of files and free swap count as free: what might fit is not refused.
     """
-    of_machine = _text("/proc/meminfo")
+    of_machine = text("/proc/meminfo")
     swap = 1024 * (_number(of_machine, "SwapFree:") or 0)
     limits = [_of_machine(of_machine) + swap, *(free + swap for free in _of_groups())]
     own = resource.getrlimit(resource.RLIMIT_AS)[0]
     if own != resource.RLIM_INFINITY:
-        taken = _number(_text("/proc/self/statm"))
+        taken = _number(text("/proc/self/statm"))
         limits += [] if taken is None else [own - taken * resource.getpagesize()]
     return max(0, min(limits))
 
@@ -56,33 +55,18 @@ def _of_machine(meminfo: str) -> int:
 
 def _of_groups() -> Iterator[int]:
     """What the control group of this process and each above it leave, where they have a limit."""
-    for line in _text(OF_PROCESS).splitlines():  # 0::/user.slice of version 2, 4:memory:/user.slice of version 1
-        controller, path = line.split(":", 2)[1:]
-        if controller not in FILES:
+    for version, group in control_groups.folders("memory"):
+        limit, use, caches = FILES[version]
+        found = _number(text(f"{group}/{limit}"))
+        if found is None or found >= NO_LIMIT:
             continue
-        limit, use, caches = FILES[controller]
-        parts = [part for part in path.split("/") if part]
-        for depth in range(len(parts), -1, -1):
-            group = os.path.join(GROUPS, controller, *parts[:depth])
-            found = _number(_text(f"{group}/{limit}"))
-            if found is None or found >= NO_LIMIT:
-                continue
-            used = _number(_text(f"{group}/{use}"))
-            if used is not None:
-                stat = _text(f"{group}/memory.stat")
-                yield found - used + sum(_number(stat, cache) or 0 for cache in caches)
+        used = _number(text(f"{group}/{use}"))
+        if used is not None:
+            stat = text(f"{group}/memory.stat")
+            yield found - used + sum(_number(stat, cache) or 0 for cache in caches)
 
 
-def _text(path: str | Path) -> str:
-    """What a file of the system says, without the buffers that so short a text does not need; nothing if it cannot be read."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _number(text: str, name: str = "") -> int | None:
-    """The first number of a text, or of its line that begins with a name; None if there is none."""
-    found = re.search(rf"^{re.escape(name)}\s*(\d+)", text, re.MULTILINE)
+def _number(content: str, name: str = "") -> int | None:
+    """The first number of a file's content, or of its line that begins with a name; None if there is none."""
+    found = re.search(rf"^{re.escape(name)}\s*(\d+)", content, re.MULTILINE)
     return int(found[1]) if found else None
