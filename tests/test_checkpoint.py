@@ -213,7 +213,7 @@ def test_identifiers_are_never_the_same_twice():
 
 @pytest.mark.parametrize(
     "validations", [1, "12", {}, [1], [[1]], [[1, 2.0, 3]], [["1", 2.0]], [[1, "2"]], [[True, 2.0]], [[3, 1.0]], [[-1, 1.0]],
-                    [[2, 1.0], [1, 1.0]], [[1, None]], [[1, 1.0]] * 513],
+                    [[2, 1.0], [1, 1.0]], [[1, None]], [[1, 10**400]], [[1, -(10**400)]], [[1, 1.0]] * 513],
 )  # fmt: skip
 def test_validations_that_are_none_are_refused(tmp_path, validations):
     made = small(2)

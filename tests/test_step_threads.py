@@ -4,7 +4,7 @@ import pytest
 
 from femto import kernels
 from femto.kernels import threads
-from femto.training.step_threads import FreeThreads, StepThreads
+from femto.training.step_threads import MOST, FreeThreads, StepThreads
 from tests.fixed_runs import new, trained
 
 
@@ -20,8 +20,10 @@ def run(steps, machine):
 
 
 def test_where_several_threads_are_faster_they_are_used_from_the_third_step_on():
-    total, used = run(1000, lambda step, threads: 1.0 / threads)
-    assert used == [1, 1] + [2] * 998 and total < 1.003 * 500
+    total, used = run(1000, lambda step, threads: 0.1 / threads)
+    assert used == [1, 1] + [2] * 998 and total < 1.003 * 50
+    _, used = run(10, lambda step, threads: 1.0 / threads)
+    assert used == [1] + [2] * 9, "one long step is enough"
 
 
 def test_a_single_slow_step_changes_nothing_and_a_very_slow_one_only_for_a_while():
@@ -62,6 +64,8 @@ def test_the_threads_that_somebody_chose_are_kept_and_no_bit_depends_on_others(m
             fixed = trained(new(training={"dropout": 0.1}))
             assert kernels.num_threads() == 2
         assert kernels.num_threads() == 1 and threads.free_threads() == 3
+        monkeypatch.setattr(threads, "_found", MOST + 1)
+        assert FreeThreads().steps is None
         kernels.set_num_threads(3)
         chosen = trained(new(training={"dropout": 0.1}))
         assert kernels.num_threads() == 3

@@ -314,3 +314,15 @@ def test_snapshots_stay_and_go_on_to_the_same_bytes(tmp_path):
     snapshot = checkpoint.load(tmp_path / "model-8.dat")
     train(snapshot, 2)
     assert snapshot.model.parameters_sha256 == made.model.parameters_sha256
+
+
+def test_a_stop_at_the_step_of_a_snapshot_loses_none_and_a_strangers_name_cannot_command_a_terminal(tmp_path):
+    made = new(TrainConfig(batch_size=6, seed=4, decay_steps=50))
+    stopped = Session(made, dataset(made), str(tmp_path / "model.dat"), snapshot_every=4)
+    list(stopped.run(10, stop=lambda: made.history.num_steps == 4))
+    assert checkpoint.load(tmp_path / "model-4.dat").model.parameters_sha256 == made.model.parameters_sha256
+    last = made.history.entries[-1]
+    last["dataset"] = {"name": "\x1b[2J", "sha256": "other", "bytes": 1}
+    last["training"]["validation_split"] = -(10**400)
+    (note,) = Session(made, dataset(made), None).notes()
+    assert note == "the last session trained on \\x1b[2J; text is another text"

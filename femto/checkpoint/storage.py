@@ -5,6 +5,7 @@ Layout, byte by byte: docs/checkpoint-format.md.
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -216,7 +217,7 @@ def _are_validations(document: object, most: int) -> bool:
     for pair in document:
         if not isinstance(pair, list) or len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) not in (int, float):
             return False
-        if not before <= pair[0] <= most:
+        if not before <= pair[0] <= most or not abs(pair[1]) <= sys.float_info.max:
             return False
         before = pair[0]
     return True

@@ -1,5 +1,7 @@
 """Transformer layers: where the residual adds. BLOCK_CLASSES has each by its name in `femto.config.BLOCKS`."""
 
+from abc import ABC, abstractmethod
+
 from femto.config import ModelConfig
 from femto.model.attention import KeyValueCache, SelfAttention
 from femto.model.buffers import Floats
@@ -9,7 +11,7 @@ from femto.model.norms import NORM_CLASSES
 from femto.model.workspace import Workspace
 
 
-class Block:
+class Block(ABC):
     """One transformer layer: LayerNorm and attention, LayerNorm and feed-forward. Subclasses say where the residual adds."""
 
     dropout_after_feedforward: bool
@@ -24,15 +26,17 @@ class Block:
         self.out = workspace.own("block_out", rows, d)
         self.d_norm = workspace.gradient("d_norm", rows, d)
 
+    @abstractmethod
     def forward(self, h: Floats, run: Pass) -> Floats:
-        raise NotImplementedError
+        """The stream (R, d) after this layer."""
 
+    @abstractmethod
     def decode(self, h: Floats, cache: KeyValueCache, position: int) -> Floats:
-        raise NotImplementedError
+        """The same for one row: token `position` of a sequence whose earlier tokens are in the cache."""
 
+    @abstractmethod
     def backward(self, dh: Floats, run: Pass) -> Floats:
         """Gradient of the input from that of the output, in place."""
-        raise NotImplementedError
 
 
 class PreNormBlock(Block):

@@ -1,6 +1,7 @@
 """The graph that runs over a model's parameters: forward, backward, and decoding one token at a time."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -69,6 +70,7 @@ def _assemble(
     return embedding, blocks, head, workspace.gradient("dh", workspace.rows, config.embedding_degree)
 
 
+@lru_cache(maxsize=16)  # asked several times at the start of a training
 def activation_floats(config: ModelConfig) -> int:
     """What each token takes in training in activations and their gradients, in floats: a dry run of the workspace says it."""
     layout, workspace = ParameterLayout(config), Workspace(1, training=True, dry=True)

@@ -13,6 +13,11 @@ def brief(value: object) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
+def printable(value: str) -> str:
+    """A text of somebody else's on one line, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+
+
 def amount(size: int) -> str:
     """1.2 GiB."""
     for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20)):

@@ -10,6 +10,7 @@ from femto import data
 from femto.checkpoint import Checkpoint
 from femto.data import Dataset
 from femto.optimizers.schedule import settled
+from femto.system.text import printable
 from femto.training.evaluation import Loss, evaluate
 from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
@@ -104,10 +105,10 @@ class Session:
         before, now = last["dataset"], self.dataset
         if before.get("sha256") not in (None, "", now.sha256):  # an imported model's has another hash
             same_name = "what it holds has changed" if before["name"] == now.name else f"{now.name} is another text"
-            found.append(f"the last session trained on {before['name']}; {same_name}")
+            found.append(printable(f"the last session trained on {before['name']}; {same_name}"))
         split, settings = self.checkpoint.training.validation_split, last.get("training")
         was = settings.get("validation_split") if isinstance(settings, dict) else None
-        if isinstance(was, int | float) and split > was:
+        if isinstance(was, int | float) and 0 <= was < split:
             held = f"the last session held out {was:g} of the text, this one {split:g}"
             found.append(f"{held}: the model has been trained on text that it is validated on now")
         return found
@@ -142,6 +143,8 @@ class Session:
                 spike = self.spikes.add(step.step, step.loss)
                 if spike is not None:
                     yield spike
+                if self.snapshot_every and self.path is not None and step.step % self.snapshot_every == 0:
+                    checkpoints.save(checkpoint, snapshot_path(self.path, step.step))
                 if stop():
                     break
                 if len(self.validation_ids) and (number == steps or step.step % self.validate_every == 0):
@@ -149,8 +152,6 @@ class Session:
                     if self.patience and without_improvement(checkpoint.history) >= self.patience:
                         yield OutOfPatience(step.step, *best(checkpoint.history) or (0, 0.0))
                         break
-                if self.snapshot_every and self.path is not None and step.step % self.snapshot_every == 0:
-                    checkpoints.save(checkpoint, snapshot_path(self.path, step.step))
                 now = time.monotonic()
                 if step.step % self.save_every == 0 if self.save_every else now - last_save > interval:
                     saved = self.save()

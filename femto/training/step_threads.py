@@ -6,6 +6,8 @@ So a session times its steps, and goes on with one thread while that is faster. 
 
 from femto.kernels.threads import free_threads, use_threads
 
+MOST = 4  # threads: with more, a step on one thread costs more than it may tell
+LONG = 0.25  # seconds: the first touch of memory does not matter in such a step, so one is enough
 FIRST = 2  # steps with one thread at the start of a session: the first is slow for other reasons, the second is the measure
 SLOW = 1.1  # times a step with one thread: so slow several are not worth it,
 VERY_SLOW = 3.0  # and so slow it is clear after one step, not two in a row
@@ -29,7 +31,7 @@ class StepThreads:
     def add(self, seconds: float) -> int:
         """A step with `now` threads took so long; returns the threads of the next one, which is `now` from here on."""
         if self.now == 1:
-            self._first -= 1
+            self._first = 0 if seconds >= LONG else self._first - 1
             # A first step is slow because memory is touched first; of later ones, a slow one may be chance.
             self.one = seconds if self._first >= 0 else min(seconds, 0.9 * self.one + 0.1 * seconds)
             self._wait -= seconds
@@ -48,14 +50,14 @@ class StepThreads:
 
 
 class FreeThreads:
-    """StepThreads for a session, where nobody chose how many threads and there are several; else nothing changes.
+    """StepThreads for a session, where nobody chose how many threads and there are 2 to MOST; else nothing changes.
 
     What a session has found is used after it, too, for evaluation and generation, until the next one tries again.
     """
 
     def __init__(self) -> None:
         most = free_threads()
-        self.steps = StepThreads(most) if most > 1 else None
+        self.steps = StepThreads(most) if 1 < most <= MOST else None
         if self.steps is not None:
             use_threads(self.steps.now)
 

@@ -4,6 +4,8 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
+from femto.system.text import printable
+
 if TYPE_CHECKING:
     from femto.analysis.lineage import Event
     from femto.checkpoint.history import History
@@ -17,7 +19,7 @@ def recent_loss(history: "History", last: int = 10) -> str:
 
 def entry_line(event: "Event") -> str:
     """One entry of a history, or a part of a session, for people: on one line, whatever a stranger wrote into it."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _entry_line(event))
+    return printable(_entry_line(event))
 
 
 def _entry_line(event: "Event") -> str:
