@@ -34,14 +34,14 @@ def test_matmul(benchmark, form, n, k):
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_attention(benchmark, direction, dropout):
-    qkv, d_out = array(R, 3 * D), array(R, D)
+    qkv, dout = array(R, 3 * D), array(R, D)
     settings = {"dropout": Dropout(dropout, 1)}
     out, row_max, row_scale = kernels.attention_forward(qkv, H, T, **settings)
     if direction == "forward":
         benchmark(kernels.attention_forward, qkv, H, T, out, row_max, row_scale, **settings)
     else:
-        d_qkv = np.empty_like(qkv)
-        benchmark(kernels.attention_backward, d_out, qkv, out, row_max, row_scale, H, T, d_qkv, **settings)
+        dqkv = np.empty_like(qkv)
+        benchmark(kernels.attention_backward, dout, qkv, out, row_max, row_scale, H, T, dqkv, **settings)
 
 
 def test_layer_norm_forward(benchmark):

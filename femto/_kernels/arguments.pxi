@@ -42,26 +42,29 @@ cdef class Arguments:
 
     cdef Py_buffer *take(self, object array, const char *name, Access access, bint integer) except NULL:
         cdef Py_buffer *view = &self.views[self.count]
-        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT
-        cdef const char *wanted = b"int32" if integer else b"float32"
+        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if access >= WRITE else 0)
         try:
-            PyObject_GetBuffer(array, view, flags | (PyBUF_WRITABLE if access >= WRITE else 0))
-        except (BufferError, ValueError) as error:
-            raise ValueError(f"{name.decode()}: {error}; expected a writable array" if access >= WRITE
-                             else f"{name.decode()}: {error}") from None
-        except TypeError:
-            raise TypeError(f"{name.decode()}: expected a NumPy array of {wanted.decode()}, "
-                            f"got {type(array).__name__}") from None
+            PyObject_GetBuffer(array, view, flags)
+        except (BufferError, ValueError, TypeError):
+            if access >= WRITE and getattr(getattr(array, "dtype", None), "char", "") == "f":
+                raise ValueError(f"{name.decode()}: read-only, but it is written to; pass a writable array, "
+                                 f"such as {name.decode()}.copy()") from None
+            raise other_type(array, name, access, integer) from None
         self.names[self.count] = name
         self.access[self.count] = access
         self.count += 1
         cdef char code = view.format[0] if view.format[0] != b"=" and view.format[0] != b"<" else view.format[1]
         if view.itemsize != 4 or not (code == b"f" if not integer else (code == b"i" or code == b"l")):
-            raise TypeError(f"{name.decode()}: expected {wanted.decode()}, "
-                            f"got {getattr(array, 'dtype', 'format ' + view.format.decode())}")
+            raise other_type(array, name, access, integer)
         if <size_t>view.buf % 4:
-            raise ValueError(f"{name.decode()}: memory is not aligned to 4 bytes")
+            raise ValueError(f"{name.decode()}: memory is not aligned to 4 bytes{self.remedy('np.array')}")
         return view
+
+    cdef str remedy(self, str copier):
+        """How to come by what the last array should have been; `copier` makes it of an input."""
+        if self.access[self.count - 1] >= WRITE:
+            return "; it is written to, so pass an array that np.empty or np.zeros made"
+        return f"; pass {copier}({self.names[self.count - 1].decode()})"
 
     cdef float *matrix(self, object array, const char *name, Py_ssize_t rows, Py_ssize_t columns, Access access,
                        int64_t *ld) except? NULL:
@@ -72,26 +75,33 @@ cdef class Arguments:
         self.rows_of(view, name, ld)
         return <float *>view.buf
 
-    cdef int rows_of(self, Py_buffer *view, const char *name, int64_t *ld) except -1:
-        if view.shape[1] > 1 and view.strides[1] != 4:
-            raise ValueError(f"{name.decode()}: rows must be contiguous, got strides "
-                             f"({view.strides[0]}, {view.strides[1]}) bytes")
-        ld[0] = view.shape[1]
-        if view.shape[0] > 1:
-            if view.strides[0] < 4 * view.shape[1] or view.strides[0] % 4:
-                raise ValueError(f"{name.decode()}: rows overlap or run backwards, got strides "
-                                 f"({view.strides[0]}, {view.strides[1]}) bytes for {view.shape[1]} columns")
-            ld[0] = view.strides[0] // 4
+    cdef int rows_of(self, Py_buffer *view, const char *name, int64_t *ld, int transpose=-1) except -1:
+        """Check the rows of a matrix. `transpose` is whether a keyword transposes it, 0 or 1, or -1 where there is no keyword."""
+        cdef str strides = f"strides ({view.strides[0]}, {view.strides[1]}) bytes" if not rows_fit(view) else None
+        if strides is not None:
+            if transpose >= 0 and view.strides[0] == 4 and view.strides[1] >= 4 * view.shape[0]:
+                raise ValueError(f"{name.decode()}: a transposed view, whose rows are not contiguous ({strides}); pass what it "
+                                 f"is the transpose of, with transpose_{name.decode()}={not transpose}, "
+                                 f"or np.ascontiguousarray({name.decode()})")
+            if view.shape[1] > 1 and view.strides[1] != 4:
+                raise ValueError(f"{name.decode()}: rows must be contiguous, got {strides}{self.remedy('np.ascontiguousarray')}")
+            raise ValueError(f"{name.decode()}: rows overlap or run backwards, got {strides} for {view.shape[1]} columns"
+                             f"{self.remedy('np.ascontiguousarray')}")
+        ld[0] = view.strides[0] // 4 if view.shape[0] > 1 else view.shape[1]
         return 0
 
     cdef void *flat(self, object array, const char *name, Py_ssize_t count, Access access, bint integer) except? NULL:
         """A C-contiguous array of `count` elements and any number of dimensions; count -1 takes any."""
         cdef Py_buffer *view = self.take(array, name, access, integer)
-        if not PyBuffer_IsContiguous(view, b"C"):
-            raise ValueError(f"{name.decode()}: must be C-contiguous")
+        self.contiguous(view, name)
         if count >= 0 and view.len != 4 * count:
             raise ValueError(f"{name.decode()}: expected {count} elements, got {view.len // 4} in shape {shape_of(view)}")
         return view.buf
+
+    cdef int contiguous(self, Py_buffer *view, const char *name) except -1:
+        if not PyBuffer_IsContiguous(view, b"C"):
+            raise ValueError(f"{name.decode()}: must be C-contiguous{self.remedy('np.ascontiguousarray')}")
+        return 0
 
     cdef int check_overlap(self) except -1:
         cdef int i, j
@@ -104,7 +114,8 @@ cdef class Arguments:
                 if (self.access[i] == WRITE_IN_PLACE and self.access[j] == READ_IN_PLACE
                         and self.views[i].buf == self.views[j].buf and same_layout(&self.views[i], &self.views[j])):
                     continue
-                raise ValueError(f"{self.names[i].decode()} shares memory with {self.names[j].decode()}")
+                raise ValueError(f"{self.names[i].decode()} shares memory with {self.names[j].decode()}; "
+                                 f"pass another array as one of them")
         return 0
 
     cdef void start(self) noexcept nogil:
@@ -131,6 +142,27 @@ cdef class Arguments:
             nbytes += self.views[i].len
         hook(operation, sizes, extras, flops, nbytes, self.started, self.stopped - self.started)
         return 0
+
+
+cdef object other_type(object array, const char *name, Access access, bint integer):
+    """The TypeError for what is no array of the type that a kernel takes."""
+    cdef str wanted = "int32" if integer else "float32"
+    cdef str argument = name.decode()
+    cdef object dtype = getattr(array, "dtype", None)
+    cdef bint is_array = hasattr(dtype, "char") and hasattr(array, "astype") and hasattr(array, "strides")
+    cdef str advice = f"pass {argument}.astype(np.{wanted})" if is_array else f"pass np.array({argument}, np.{wanted})"
+    if access >= WRITE:
+        advice = f"it is written to, so make it with np.empty or np.zeros, of np.{wanted}"
+    if is_array:
+        return TypeError(f"{argument}: expected {wanted}, got {dtype}; {advice}")
+    return TypeError(f"{argument}: expected a NumPy array of {wanted}, got {type(array).__name__}; {advice}")
+
+
+cdef bint rows_fit(Py_buffer *view) noexcept:
+    """Whether the rows of a matrix are contiguous, and lie one after another without overlap."""
+    if view.shape[1] > 1 and view.strides[1] != 4:
+        return False
+    return view.shape[0] <= 1 or (view.strides[0] >= 4 * view.shape[1] and view.strides[0] % 4 == 0)
 
 
 cdef tuple shape_of(Py_buffer *view):
@@ -169,7 +201,11 @@ cdef bint overlap(Py_buffer *a, Py_buffer *b) noexcept:
 
 
 cdef int64_t integer(object value, str name, int64_t lowest, int64_t highest) except? -1:
-    cdef object number = index(value)
+    cdef object number
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
     if not lowest <= number <= highest:
         raise ValueError(f"{name}: expected from {lowest} to {highest}, got {number}")
     return number

@@ -13,10 +13,10 @@ cdef extern from "attention.h" nogil:
 
     ctypedef struct femto_attention_backward_arguments:
         femto_attention_forward_arguments forward
-        const float *d_out
-        int64_t ld_d_out
-        float *d_qkv
-        int64_t ld_d_qkv
+        const float *dout
+        int64_t ld_dout
+        float *dqkv
+        int64_t ld_dqkv
     int femto_attention_backward(const femto_attention_backward_arguments *p)
 
     ctypedef struct femto_attention_decode_arguments:
@@ -69,7 +69,7 @@ def attention_forward(object out, object row_max, object row_scale, object qkv, 
         report_attention(arrays, "attention_forward", &p, 2)
 
 
-def attention_backward(object d_qkv, object d_out, object out, object row_max, object row_scale, object qkv,
+def attention_backward(object dqkv, object dout, object out, object row_max, object row_scale, object qkv,
                        int64_t batch, int64_t tokens, int64_t heads, int64_t head_size, double dropout,
                        object seed, object step, object site, object first_sequence):
     cdef Arguments arrays = Arguments()
@@ -77,8 +77,8 @@ def attention_backward(object d_qkv, object d_out, object out, object row_max, o
     cdef int status
     set_attention(&p.forward, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, dropout, seed, step, site,
                   first_sequence, READ)
-    p.d_out = arrays.matrix(d_out, b"d_out", batch * tokens, heads * head_size, READ, &p.ld_d_out)
-    p.d_qkv = arrays.matrix(d_qkv, b"d_qkv", batch * tokens, 3 * heads * head_size, WRITE, &p.ld_d_qkv)
+    p.dout = arrays.matrix(dout, b"dout", batch * tokens, heads * head_size, READ, &p.ld_dout)
+    p.dqkv = arrays.matrix(dqkv, b"dqkv", batch * tokens, 3 * heads * head_size, WRITE, &p.ld_dqkv)
     arrays.check_overlap()
     with nogil:
         arrays.start()

@@ -32,9 +32,8 @@ def layer_norm_forward(object out, object mean, object rstd, object x, object ga
     if view.ndim != 1 or view.shape[0] < 1:
         raise ValueError(f"gain: expected a vector of at least one column, got shape {shape_of(view)}")
     p.columns = view.shape[0]
+    arrays.contiguous(view, b"gain")
     p.gain = <const float *>view.buf
-    if view.strides[0] != 4 and p.columns > 1:
-        raise ValueError("gain: must be C-contiguous")
     p.x = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     p.rows = rows_of_x(&arrays.views[1], p.columns)
     p.bias = <const float *>arrays.flat(bias, b"bias", p.columns, READ, False)
@@ -82,6 +81,6 @@ def layer_norm_backward(object dx, object dgain, object dbias, object dout, obje
 
 
 cdef int64_t rows_of_x(Py_buffer *x, int64_t columns) except -1:
-    if x.len % (4 * columns):
-        raise ValueError(f"x: shape {shape_of(x)} has no rows of {columns} columns")
+    if x.len % (4 * columns) or (x.ndim > 1 and x.shape[x.ndim - 1] != columns):
+        raise ValueError(f"x: shape {shape_of(x)} has no rows of {columns} columns, as many as gain has")
     return x.len // (4 * columns)

@@ -34,7 +34,7 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
     view = arrays.take(a, b"a", READ, False)
     if view.ndim != 2:
         raise ValueError(f"a: expected a matrix, got shape {shape_of(view)}")
-    arrays.rows_of(view, b"a", &ld)
+    arrays.rows_of(view, b"a", &ld, transpose_a)
     p.a = <const float *>view.buf
     p.a_row = 1 if transpose_a else ld
     p.a_column = ld if transpose_a else 1
@@ -44,7 +44,7 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
     view = arrays.take(b, b"b", READ, False)
     if view.ndim != 2:
         raise ValueError(f"b: expected a matrix, got shape {shape_of(view)}")
-    arrays.rows_of(view, b"b", &ld)
+    arrays.rows_of(view, b"b", &ld, transpose_b)
     p.b = <const float *>view.buf
     p.b_row = 1 if transpose_b else ld
     p.b_column = ld if transpose_b else 1
@@ -53,7 +53,7 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
     if k_of_b != p.k:
         raise ValueError(f"a and b: inner sizes differ, {p.k} and {k_of_b} (a {shape_of(&arrays.views[0])}"
                          f"{' transposed' if transpose_a else ''}, b {shape_of(view)}"
-                         f"{' transposed' if transpose_b else ''})")
+                         f"{' transposed' if transpose_b else ''})" + other_way(&arrays.views[0], view, transpose_a, transpose_b))
 
     p.c = arrays.matrix(out, b"out", p.m, p.n, WRITE_IN_PLACE, &p.ldc)
     if residual is not None:
@@ -79,3 +79,12 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
                  "column_sums": column_sums is not None}
         arrays.report("matmul", {"m": p.m, "n": p.n, "k": p.k}, tuple([name for name, given in fused.items() if given]),
                       2.0 * <double>p.m * <double>p.n * <double>p.k)
+
+
+cdef str other_way(Py_buffer *a, Py_buffer *b, bint transpose_a, bint transpose_b):
+    """The keyword that would make the inner sizes the same, if there is one."""
+    if b.shape[0 if transpose_b else 1] == a.shape[0 if transpose_a else 1]:
+        return f"; transpose_b={not transpose_b} fits"
+    if a.shape[1 if transpose_a else 0] == b.shape[1 if transpose_b else 0]:
+        return f"; transpose_a={not transpose_a} fits"
+    return ""

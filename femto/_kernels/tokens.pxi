@@ -51,8 +51,9 @@ def embedding_forward(object out, object table, object positions, object tokens,
     p.tokens = <const int32_t *>arrays.flat(tokens, b"tokens", -1, READ, True)
     p.rows = arrays.views[0].len // 4
     cdef Py_buffer *view = arrays.take(table, b"table", READ, False)
-    if view.ndim != 2 or not PyBuffer_IsContiguous(view, b"C"):
-        raise ValueError(f"table: expected a C-contiguous matrix, got shape {shape_of(view)}")
+    if view.ndim != 2:
+        raise ValueError(f"table: expected a matrix, got shape {shape_of(view)}")
+    arrays.contiguous(view, b"table")
     p.vocabulary, p.columns = view.shape[0], view.shape[1]
     p.table = <const float *>view.buf
     p.positions = NULL
@@ -80,8 +81,9 @@ def embedding_backward(object dtable, object dpositions, object dout, object tok
     p.tokens = <const int32_t *>arrays.flat(tokens, b"tokens", -1, READ, True)
     p.rows = arrays.views[0].len // 4
     cdef Py_buffer *view = arrays.take(dtable, b"dtable", WRITE, False)
-    if view.ndim != 2 or not PyBuffer_IsContiguous(view, b"C"):
-        raise ValueError(f"dtable: expected a C-contiguous matrix, got shape {shape_of(view)}")
+    if view.ndim != 2:
+        raise ValueError(f"dtable: expected a matrix, got shape {shape_of(view)}")
+    arrays.contiguous(view, b"dtable")
     p.vocabulary, p.columns = view.shape[0], view.shape[1]
     p.dtable = <float *>view.buf
     p.dpositions = NULL

@@ -114,11 +114,11 @@ def matmul(
     the `factor` of the backward pass.
     column_sums (n,): the sum over the rows of b is added to it, which is the gradient of a bias; with transpose_a only.
 
-    The four forms of the transpositions: forward x W, gradient of weights x^T dy, gradient of inputs dy W^T, and the rest.
+    The four forms of the transpositions: forward x W, gradient of weights x^T dout, gradient of inputs dout W^T, and the rest.
     """
     if out is None:
         if accumulate:
-            raise ValueError("accumulate needs an `out` to add to")
+            raise ValueError("accumulate: there is no `out` to add to; pass one, such as np.zeros")
         rows = _shape(a, "a", 2)[1 if transpose_a else 0]
         columns = _shape(b, "b", 2)[0 if transpose_b else 1]
         out = np.empty((rows, columns), np.float32)
@@ -241,24 +241,24 @@ def attention_forward(
 
 
 def attention_backward(
-    d_out: Floats,
+    dout: Floats,
     qkv: Floats,
     out: Floats,
     row_max: Floats,
     row_scale: Floats,
     num_heads: int,
     tokens: int,
-    d_qkv: Floats | None = None,
+    dqkv: Floats | None = None,
     *,
     dropout: Dropout = NO_DROPOUT,
     first_sequence: int = 0,
 ) -> Floats:
-    """d_qkv (B*T, 3d) of `attention_forward`, from d_out (B*T, d) and what the forward pass returned."""
+    """dqkv (B*T, 3d) of `attention_forward`, from dout (B*T, d) and what the forward pass returned."""
     batch, head_size = _attention_shape(qkv, num_heads, tokens)
-    d_qkv = np.empty(np.shape(qkv), np.float32) if d_qkv is None else d_qkv
+    dqkv = np.empty(np.shape(qkv), np.float32) if dqkv is None else dqkv
     core.attention_backward(
-        d_qkv,
-        d_out,
+        dqkv,
+        dout,
         out,
         row_max,
         row_scale,
@@ -270,7 +270,7 @@ def attention_backward(
         *dropout,
         first_sequence,
     )
-    return d_qkv
+    return dqkv
 
 
 def _attention_shape(qkv: Floats, num_heads: int, tokens: int) -> tuple[int, int]:
@@ -314,13 +314,13 @@ def embedding_forward(table: Floats, tokens: Integers, out: Floats | None = None
     """out (R, d) = table[token] (V, d), plus positions (T, d) at row mod T when given."""
     columns = _shape(table, "table", 2)[1]
     out = np.empty((np.size(tokens), columns), np.float32) if out is None else out
-    core.embedding_forward(out, table, positions, tokens, 1 if positions is None else len(positions))
+    core.embedding_forward(out, table, positions, tokens, 1 if positions is None else _shape(positions, "positions", 2)[0])
     return out
 
 
 def embedding_backward(dout: Floats, tokens: Integers, dtable: Floats, dpositions: Floats | None = None) -> None:
     """dtable[token] += dout (R, d), and dpositions[row mod T] += dout when given."""
-    core.embedding_backward(dtable, dpositions, dout, tokens, 1 if dpositions is None else len(dpositions))
+    core.embedding_backward(dtable, dpositions, dout, tokens, 1 if dpositions is None else _shape(dpositions, "dpositions", 2)[0])
 
 
 def dropout(
@@ -332,6 +332,8 @@ def dropout(
     """
     if np.ndim(x) == 0:
         raise ValueError("x: expected rows, got a single number")
+    if not isinstance(settings, Dropout):
+        raise TypeError(f"settings: expected a Dropout, got {type(settings).__name__}")
     out = _empty_like(x) if out is None else out
     core.dropout(out, x, residual, np.shape(x)[-1], *settings, first_row)
     return out

@@ -6,7 +6,7 @@ Legend: B sequences of T tokens, R = B*T rows, d embedding degree, H heads, hs =
 from femto import kernels
 from femto.config import ModelConfig
 from femto.model.buffers import Floats, aligned
-from femto.model.linear import Linear, Pass, Tensors, d_dropped, project
+from femto.model.linear import Linear, Pass, Tensors, dropped_backward, project
 from femto.model.workspace import Workspace
 
 
@@ -40,9 +40,9 @@ class SelfAttention:
         self.row_max = workspace.own("row_max", rows * config.num_heads)
         self.row_scale = workspace.own("row_scale", rows * config.num_heads)
         self.projected = workspace.shared("projected", rows, d)
-        self.d_branch = workspace.gradient("d_branch", rows, d)
-        self.d_heads = workspace.gradient("d_heads", rows, d)
-        self.d_qkv = workspace.gradient("d_qkv", rows, 3 * d)
+        self.dbranch = workspace.gradient("dbranch", rows, d)
+        self.dheads = workspace.gradient("dheads", rows, d)
+        self.dqkv = workspace.gradient("dqkv", rows, 3 * d)
 
     def _rotate(self, qkv: Floats, start: int, end: int, inverse: bool = False) -> None:
         """Turn the queries and keys of tokens start … end-1, in place, where positions are rotary."""
@@ -84,22 +84,22 @@ class SelfAttention:
 
     def backward(self, dout: Floats, dx: Floats, run: Pass, residual: Floats | None = None) -> Floats:
         """dx = gradient of x (+ residual); that of the forward's residual is dout itself."""
-        d_projected = d_dropped(dout, self.d_branch, run.mask(self.layer, 1), run)
-        d_heads = self.projection.backward(d_projected, self.heads_out, self.d_heads)
-        d_qkv = kernels.attention_backward(
-            d_heads,
+        dprojected = dropped_backward(dout, self.dbranch, run.mask(self.layer, 1), run)
+        dheads = self.projection.backward(dprojected, self.heads_out, self.dheads)
+        dqkv = kernels.attention_backward(
+            dheads,
             self.qkv,
             self.heads_out,
             self.row_max,
             self.row_scale,
             self.num_heads,
             run.tokens,
-            self.d_qkv,
+            self.dqkv,
             dropout=run.mask(self.layer, 0),
             first_sequence=run.first_sequence,
         )
-        self._rotate(d_qkv, 0, run.tokens, inverse=True)
-        return self.to_qkv.backward(d_qkv, self.x, dx, residual=residual)
+        self._rotate(dqkv, 0, run.tokens, inverse=True)
+        return self.to_qkv.backward(dqkv, self.x, dx, residual=residual)
 
 
 def rotary_tables(config: ModelConfig) -> tuple[Floats, ...]:

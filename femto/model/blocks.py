@@ -24,7 +24,7 @@ class Block(ABC):
         self.feedforward = FeedForward(layer, config, tensors, gradients, workspace, self.dropout_after_feedforward)
         self.middle = workspace.own("middle", rows, d)
         self.out = workspace.own("block_out", rows, d)
-        self.d_norm = workspace.gradient("d_norm", rows, d)
+        self.dnorm = workspace.gradient("dnorm", rows, d)
 
     @abstractmethod
     def forward(self, h: Floats, run: Pass) -> Floats:
@@ -53,8 +53,8 @@ class PreNormBlock(Block):
         return self.feedforward.forward(self.atten_norm.forward(self.middle), self.middle, self.out, Pass(1))
 
     def backward(self, dh: Floats, run: Pass) -> Floats:
-        self.atten_norm.backward(self.feedforward.backward(dh, self.d_norm, run), dh, residual=dh)
-        return self.norm.backward(self.attention.backward(dh, self.d_norm, run), dh, residual=dh)
+        self.atten_norm.backward(self.feedforward.backward(dh, self.dnorm, run), dh, residual=dh)
+        return self.norm.backward(self.attention.backward(dh, self.dnorm, run), dh, residual=dh)
 
 
 class ReferenceBlock(Block):
@@ -73,10 +73,10 @@ class ReferenceBlock(Block):
         return self.feedforward.forward(m, m, self.out, Pass(1))
 
     def backward(self, dh: Floats, run: Pass) -> Floats:
-        d_m = self.feedforward.backward(dh, self.d_norm, run, residual=dh)
-        d_middle = self.atten_norm.backward(d_m, dh)
-        d_n = self.attention.backward(d_middle, self.d_norm, run, residual=d_middle)
-        return self.norm.backward(d_n, dh)
+        dm = self.feedforward.backward(dh, self.dnorm, run, residual=dh)
+        dmiddle = self.atten_norm.backward(dm, dh)
+        dn = self.attention.backward(dmiddle, self.dnorm, run, residual=dmiddle)
+        return self.norm.backward(dn, dh)
 
 
 BLOCK_CLASSES: dict[str, type[Block]] = {"pre-norm": PreNormBlock, "reference": ReferenceBlock}

@@ -19,9 +19,9 @@ class Embedding:
 
     def __init__(self, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
         self.table = tensors["token_embedding"]
-        self.d_table = gradients.get("token_embedding")
+        self.dtable = gradients.get("token_embedding")
         self.positions = tensors.get("position_embedding")
-        self.d_positions = gradients.get("position_embedding")
+        self.dpositions = gradients.get("position_embedding")
         sines = workspace.table("sinusoids", lambda: absolute_table(config))
         if sines:
             (self.positions,) = sines
@@ -33,9 +33,9 @@ class Embedding:
         return kernels.embedding_forward(self.table, tokens, self.out, positions)
 
     def backward(self, dout: Floats, tokens: Integers, count: int) -> None:
-        assert self.d_table is not None
-        d_positions = None if self.d_positions is None else self.d_positions[:count]
-        kernels.embedding_backward(dout, tokens, self.d_table, d_positions)
+        assert self.dtable is not None
+        dpositions = None if self.dpositions is None else self.dpositions[:count]
+        kernels.embedding_backward(dout, tokens, self.dtable, dpositions)
 
 
 def absolute_table(config: ModelConfig) -> tuple[Floats, ...]:
@@ -59,16 +59,16 @@ class Head:
         self.map = Linear(tensors, gradients, "head_map_weights", "head_map_bias")
         self.logits = workspace.shared("logits", workspace.rows, config.vocab_size)
         self.losses = workspace.shared("losses", workspace.rows)
-        self.d_norm = workspace.gradient("d_norm", workspace.rows, config.embedding_degree)
+        self.dnorm = workspace.gradient("dnorm", workspace.rows, config.embedding_degree)
 
     def forward(self, h: Floats) -> Floats:
         return self.map.forward(self.norm.forward(h), self.logits)
 
     def loss(self, targets: Integers, gradient_scale: float | None) -> Floats:
         """Cross entropy of each row (R,); with a scale, the logits are overwritten with scale * gradient."""
-        d_logits = None if gradient_scale is None else self.logits
-        return kernels.cross_entropy(self.logits, targets, self.losses, d_logits, gradient_scale or 0.0)
+        dlogits = None if gradient_scale is None else self.logits
+        return kernels.cross_entropy(self.logits, targets, self.losses, dlogits, gradient_scale or 0.0)
 
     def backward(self, dh: Floats) -> Floats:
         """dh (R, d) from the gradient that `loss` left in the logits."""
-        return self.norm.backward(self.map.backward(self.logits, self.norm.out, self.d_norm), dh)
+        return self.norm.backward(self.map.backward(self.logits, self.norm.out, self.dnorm), dh)

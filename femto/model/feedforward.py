@@ -4,7 +4,7 @@ from femto import kernels
 from femto.config import ModelConfig
 from femto.kernels import Dropout
 from femto.model.buffers import Floats
-from femto.model.linear import Linear, Pass, Tensors, d_dropped, project
+from femto.model.linear import Linear, Pass, Tensors, dropped_backward, project
 from femto.model.workspace import Workspace
 
 
@@ -21,8 +21,8 @@ class FeedForward:
         self.slope = workspace.own("slope", rows, 4 * d)  # GELU's, at every activation
         self.activation = workspace.own("activation", rows, 4 * d)
         self.projected = workspace.shared("projected", rows, d)
-        self.d_branch = workspace.gradient("d_branch", rows, d)
-        self.d_inner = workspace.gradient("d_inner", rows, 4 * d)
+        self.dbranch = workspace.gradient("dbranch", rows, d)
+        self.dinner = workspace.gradient("dinner", rows, 4 * d)
 
     def _mask(self, run: Pass) -> Dropout:
         return run.mask(self.layer, 2) if self.dropout else kernels.NO_DROPOUT
@@ -34,6 +34,6 @@ class FeedForward:
         return project(self.down, self.activation, residual, out, self.projected, self._mask(run), run)
 
     def backward(self, dout: Floats, dx: Floats, run: Pass, residual: Floats | None = None) -> Floats:
-        d_projected = d_dropped(dout, self.d_branch, self._mask(run), run)
-        d_inner = self.down.backward(d_projected, self.activation, self.d_inner, factor=self.slope)
-        return self.up.backward(d_inner, self.x, dx, residual=residual)
+        dprojected = dropped_backward(dout, self.dbranch, self._mask(run), run)
+        dinner = self.down.backward(dprojected, self.activation, self.dinner, factor=self.slope)
+        return self.up.backward(dinner, self.x, dx, residual=residual)

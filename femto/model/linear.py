@@ -37,8 +37,8 @@ class Linear:
     def __init__(self, tensors: Tensors, gradients: Tensors, weights: str, bias: str | None) -> None:
         self.weights = tensors[weights]
         self.bias = tensors[bias] if bias else None
-        self.d_weights = gradients.get(weights)
-        self.d_bias = gradients.get(bias) if bias else None
+        self.dweights = gradients.get(weights)
+        self.dbias = gradients.get(bias) if bias else None
 
     def forward(self, x: Floats, out: Floats, residual: Floats | None = None, gelu_slope: Floats | None = None) -> Floats:
         return kernels.matmul(x, self.weights, out, residual=residual, bias=self.bias, gelu_slope=gelu_slope)
@@ -51,9 +51,9 @@ class Linear:
         residual: Floats | None = None,
         factor: Floats | None = None,
     ) -> Floats:
-        """dx = dout W^T (+ residual, * factor); dW += x^T dout; db += sum of rows."""
-        assert self.d_weights is not None
-        kernels.matmul(x, dout, self.d_weights, transpose_a=True, accumulate=True, column_sums=self.d_bias)
+        """dx = dout W^T (+ residual, * factor); dweights += x^T dout; dbias += sum of rows."""
+        assert self.dweights is not None
+        kernels.matmul(x, dout, self.dweights, transpose_a=True, accumulate=True, column_sums=self.dbias)
         return kernels.matmul(dout, self.weights, dx, transpose_b=True, residual=residual, factor=factor)
 
 
@@ -65,7 +65,7 @@ def project(linear: Linear, x: Floats, residual: Floats, out: Floats, scratch: F
     return kernels.dropout(scratch, mask, out, residual, first_row=run.first_sequence * run.tokens)
 
 
-def d_dropped(dout: Floats, scratch: Floats, mask: Dropout, run: Pass) -> Floats:
+def dropped_backward(dout: Floats, scratch: Floats, mask: Dropout, run: Pass) -> Floats:
     """The gradient of what `project` dropped from."""
     if mask.probability == 0.0:
         return dout

@@ -17,7 +17,7 @@ class Norm(ABC):
 
     def __init__(self, tensors: Tensors, gradients: Tensors, name: str, place: str, workspace: Workspace) -> None:
         """name: of its tensors, without _coeff and _bias. place: what the norms at the same place of all layers are called."""
-        self.gain, self.d_gain = tensors[f"{name}_coeff"], gradients.get(f"{name}_coeff")
+        self.gain, self.dgain = tensors[f"{name}_coeff"], gradients.get(f"{name}_coeff")
         self.out = workspace.own(f"{place}_out", workspace.rows, self.gain.size)
         self.x = NOTHING  # what it normalised last
         self.watch: Callable[[Floats, Floats], None] | None = None  # told the gradients of out and of x, after each backward
@@ -42,7 +42,7 @@ class LayerNorm(Norm):
 
     def __init__(self, tensors: Tensors, gradients: Tensors, name: str, place: str, workspace: Workspace) -> None:
         super().__init__(tensors, gradients, name, place, workspace)
-        self.bias, self.d_bias = tensors[f"{name}_bias"], gradients.get(f"{name}_bias")
+        self.bias, self.dbias = tensors[f"{name}_bias"], gradients.get(f"{name}_bias")
         self.mean = workspace.own(f"{place}_mean", workspace.rows)
         self.rstd = workspace.own(f"{place}_rstd", workspace.rows)
 
@@ -51,8 +51,8 @@ class LayerNorm(Norm):
         return kernels.layer_norm_forward(x, self.gain, self.bias, self.out, self.mean, self.rstd)[0]
 
     def _backward(self, dout: Floats, dx: Floats, residual: Floats | None) -> None:
-        assert self.d_gain is not None and self.d_bias is not None
-        kernels.layer_norm_backward(dout, self.x, self.mean, self.rstd, self.gain, self.d_gain, self.d_bias, dx, residual)
+        assert self.dgain is not None and self.dbias is not None
+        kernels.layer_norm_backward(dout, self.x, self.mean, self.rstd, self.gain, self.dgain, self.dbias, dx, residual)
 
 
 NORM_CLASSES: dict[str, type[Norm]] = {"layer_norm": LayerNorm}

@@ -181,7 +181,7 @@ def attention(
 
 
 def attention_gradient(
-    d_out: ArrayLike,
+    dout: ArrayLike,
     qkv: ArrayLike,
     batch: int,
     heads: int,
@@ -191,12 +191,12 @@ def attention_gradient(
     q, k, v = _heads(np.asarray(qkv, np.float64), batch, 3, heads)
     if tables is not None:
         q, k = rotate(q, *tables), rotate(k, *tables)
-    d_o = _heads(np.asarray(d_out, np.float64), batch, 1, heads)[0]
+    dheads = _heads(np.asarray(dout, np.float64), batch, 1, heads)[0]
     _, p = attention(qkv, batch, heads, tables, mask)
-    d_v = (p * mask).swapaxes(-1, -2) @ d_o
-    d_p = d_o @ v.swapaxes(-1, -2) * mask
-    d_s = p * (d_p - (p * d_p).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])
-    d_q, d_k = d_s @ k, d_s.swapaxes(-1, -2) @ q
+    dv = (p * mask).swapaxes(-1, -2) @ dheads
+    dp = dheads @ v.swapaxes(-1, -2) * mask
+    ds = p * (dp - (p * dp).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])
+    dq, dk = ds @ k, ds.swapaxes(-1, -2) @ q
     if tables is not None:
-        d_q, d_k = rotate(d_q, *tables, inverse=True), rotate(d_k, *tables, inverse=True)
-    return _rows(np.stack([d_q, d_k, d_v]))
+        dq, dk = rotate(dq, *tables, inverse=True), rotate(dk, *tables, inverse=True)
+    return _rows(np.stack([dq, dk, dv]))

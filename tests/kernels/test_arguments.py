@@ -29,7 +29,7 @@ class Case:
 SHAPES = {
     "a": (R, C), "b": (C, V), "residual": (R, V), "bias": (V,), "gelu_slope": (R, V), "factor": (R, V), "product": (R, V),
     "x": (R, C), "gain": (C,), "shift": (C,), "mean": (R,), "rstd": (R,), "dgain": (C,), "dbias": (C,), "dout": (R, C),
-    "dx": (R, C), "skip": (R, C), "qkv": (R, 3 * C), "d_qkv": (R, 3 * C), "d_out": (R, C), "row_max": (B, H, T),
+    "dx": (R, C), "skip": (R, C), "qkv": (R, 3 * C), "dqkv": (R, 3 * C), "row_max": (B, H, T),
     "row_scale": (B, H, T), "cosine": (T, HS // 2), "sine": (T, HS // 2), "query": (C,), "keys": (H, HS, 16),
     "values": (H, 16, 16), "logits": (R, V), "dlogits": (R, V), "losses": (R,), "targets": (R,), "tokens": (R,),
     "table": (V, C), "dtable": (V, C), "positions": (T, C), "dpositions": (T, C), "parameters": (R,), "m": (R,), "v": (R,),
@@ -65,9 +65,9 @@ CASES = {
         lambda qkv, norm, row_max, row_scale: kernels.attention_forward(qkv, H, T, norm, row_max, row_scale),
         "qkv", "norm row_max row_scale"),
     "attention_backward": Case(
-        lambda d_out, qkv, norm, row_max, row_scale, d_qkv: kernels.attention_backward(
-            d_out, qkv, norm, row_max, row_scale, H, T, d_qkv),
-        "d_out qkv norm row_max row_scale", "d_qkv"),
+        lambda dout, qkv, norm, row_max, row_scale, dqkv: kernels.attention_backward(
+            dout, qkv, norm, row_max, row_scale, H, T, dqkv),
+        "dout qkv norm row_max row_scale", "dqkv"),
     "attention_decode": Case(
         lambda query, keys, values, decoded: kernels.attention_decode(query, keys, values, 9, decoded),
         "query keys values", "decoded"),
@@ -90,6 +90,7 @@ ARGUMENTS = [(kernel, name) for kernel, case in CASES.items() for name in case.n
 ANY_ROWS = [("rotary", "x"), ("embedding_forward", "table"), ("embedding_forward", "positions"),
             ("embedding_backward", "dtable"), ("embedding_backward", "dpositions")]  # fmt: skip
 OUTPUTS = [(kernel, name) for kernel, case in CASES.items() for name in case.outputs.split()]
+INPUTS = [(kernel, name) for kernel, case in CASES.items() for name in case.inputs.split()]
 
 
 def arrays_of(kernel: str) -> dict[str, np.ndarray]:
@@ -152,11 +153,51 @@ def test_other_strides_are_value_errors(kernel, name):
 
 @pytest.mark.parametrize(("kernel", "name"), ARGUMENTS)
 def test_misaligned_memory_is_a_value_error(kernel, name):
-    dtype = np.int32 if name in INTEGERS else np.float32
-    memory = np.zeros(4 * int(np.prod(SHAPES[name])) + 4, np.uint8)
+    refuse(ValueError, kernel, name, misaligned(arrays_of(kernel)[name]))
+
+
+def misaligned(array: np.ndarray) -> np.ndarray:
+    memory = np.zeros(array.nbytes + 4, np.uint8)
     start = (-memory.ctypes.data) % 4 + 1
-    view = memory[start : start + 4 * int(np.prod(SHAPES[name]))].view(dtype).reshape(SHAPES[name])
-    refuse(ValueError, kernel, name, view)
+    view = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+@pytest.mark.parametrize(("kernel", "name"), INPUTS)
+def test_an_error_names_what_to_pass_instead_and_that_is_right(kernel, name):
+    right = arrays_of(kernel)[name]
+    other_type = np.int64 if name in INTEGERS else np.float64
+    for wrong in (right.astype(other_type), right.tolist(), np.repeat(right, 2, axis=-1)[..., ::2], misaligned(right)):
+        arrays = arrays_of(kernel)
+        with pytest.raises((TypeError, ValueError)) as caught:
+            CASES[kernel].function(**arrays | {name: wrong})
+        advice = re.search(r"; pass (.*)$", str(caught.value))
+        assert advice, str(caught.value)
+        arrays[name] = eval(advice[1], {"np": np, MESSAGE_NAME.get(name, name): wrong})
+        CASES[kernel].function(**arrays)
+        np.testing.assert_array_equal(arrays[name], right)
+
+
+def test_matmul_names_the_keyword_that_transposes():
+    a, b = np.float32(np.arange(12).reshape(3, 4)), np.float32(np.arange(20).reshape(5, 4))
+    expected = a @ b.T
+    for view, call, keyword in [
+        ("b", lambda **k: kernels.matmul(a, b.T, **k), "transpose_b=True"),
+        ("a", lambda **k: kernels.matmul(a.T.copy().T, b.T.copy(), **k), "transpose_a=True"),
+        ("b", lambda **k: kernels.matmul(a, b.T.copy().T, transpose_b=True, **k), "transpose_b=False"),
+    ]:
+        with pytest.raises(ValueError, match=rf"{view}: a transposed view.*{keyword}, or np.ascontiguousarray\({view}\)"):
+            call()
+    np.testing.assert_array_equal(kernels.matmul(a, b, transpose_b=True), expected)
+    np.testing.assert_array_equal(kernels.matmul(a.T.copy(), b.T.copy(), transpose_a=True), expected)
+    for wrong, keyword in [
+        ((a, b, False, False), "transpose_b=True"),
+        ((a.T.copy(), b.T.copy(), False, False), "transpose_a=True"),
+        ((a, b.T.copy(), False, True), "transpose_b=False"),
+    ]:
+        with pytest.raises(ValueError, match=f"inner sizes differ.*; {keyword} fits"):
+            kernels.matmul(wrong[0], wrong[1], transpose_a=wrong[2], transpose_b=wrong[3])
 
 
 @pytest.mark.parametrize(("kernel", "name"), OUTPUTS)

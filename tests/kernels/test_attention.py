@@ -34,8 +34,8 @@ def masks(batch, heads, tokens, first_sequence=0, dropout=DROPOUT):
 def test_forward_and_backward(isa, three_threads, rng, shape, dropout):
     batch, heads, tokens, size = shape
     d, rows, beside = heads * size, batch * tokens, tokens % 3
-    qkv, d_qkv = Framed(rng.standard_normal((rows, 3 * d)), beside), Framed(np.ones((rows, 3 * d)), beside)
-    d_out, out = Framed(rng.standard_normal((rows, d)), beside), Framed(np.ones((rows, d)), beside)
+    qkv, dqkv = Framed(rng.standard_normal((rows, 3 * d)), beside), Framed(np.ones((rows, 3 * d)), beside)
+    dout, out = Framed(rng.standard_normal((rows, d)), beside), Framed(np.ones((rows, d)), beside)
     row_max, row_scale = (Framed(np.ones((batch, heads, tokens)).ravel()) for _ in range(2))
     mask = masks(batch, heads, tokens, 5) if dropout.probability else 1.0
     options = {"dropout": dropout, "first_sequence": 5}
@@ -45,10 +45,10 @@ def test_forward_and_backward(isa, three_threads, rng, shape, dropout):
     assert_close(out.view, expected, 4.0, 16 + size)
     assert_close(row_scale.view, probabilities.max(-1).ravel(), 1.0, 16 + size)  # 1/sum is the greatest probability
 
-    kernels.attention_backward(d_out.view, qkv.view, out.view, row_max.view, row_scale.view, heads, tokens, d_qkv.view, **options)
-    gradient = reference.attention_gradient(d_out.view, qkv.view, batch, heads, mask=mask)
-    assert_close(d_qkv.view, gradient, 1.0 + np.abs(gradient).max(), 24 + 2 * size)
-    assert all(frame.intact() for frame in (qkv, d_qkv, d_out, out, row_max, row_scale))
+    kernels.attention_backward(dout.view, qkv.view, out.view, row_max.view, row_scale.view, heads, tokens, dqkv.view, **options)
+    gradient = reference.attention_gradient(dout.view, qkv.view, batch, heads, mask=mask)
+    assert_close(dqkv.view, gradient, 1.0 + np.abs(gradient).max(), 24 + 2 * size)
+    assert all(frame.intact() for frame in (qkv, dqkv, dout, out, row_max, row_scale))
 
 
 def test_later_tokens_never_change_earlier_outputs(isa, rng):
@@ -69,8 +69,8 @@ def test_scores_far_apart_neither_overflow_nor_vanish(isa):
     qkv[:, 32:] *= np.arange(40, dtype=np.float32)[:, None]
     out, row_max, row_scale = kernels.attention_forward(qkv, 1, 40)
     np.testing.assert_array_equal(out[:, 0], np.arange(40))  # each sees the latest key alone
-    d_qkv = kernels.attention_backward(np.ones_like(out), qkv, out, row_max, row_scale, 1, 40)
-    assert np.isfinite(d_qkv).all()
+    dqkv = kernels.attention_backward(np.ones_like(out), qkv, out, row_max, row_scale, 1, 40)
+    assert np.isfinite(dqkv).all()
 
 
 def test_micro_batches_draw_the_masks_of_the_whole(isa, rng):
@@ -95,9 +95,9 @@ def test_the_backward_pass_reads_nothing_beyond_its_arrays(isa, rng, heads, size
     qkv = base[15 * page - 4 * count : 15 * page].view(np.float32).reshape(tokens, -1)
     qkv[...] = rng.standard_normal(qkv.shape)
     forward = kernels.attention_forward(qkv, heads, tokens)
-    d_out = np.ones((tokens, heads * size), np.float32)
-    expected = kernels.attention_backward(d_out, qkv.copy(), *forward, heads, tokens)
-    np.testing.assert_array_equal(kernels.attention_backward(d_out, qkv, *forward, heads, tokens), expected)
+    dout = np.ones((tokens, heads * size), np.float32)
+    expected = kernels.attention_backward(dout, qkv.copy(), *forward, heads, tokens)
+    np.testing.assert_array_equal(kernels.attention_backward(dout, qkv, *forward, heads, tokens), expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 16, 20, 24, 27, 36, 64])

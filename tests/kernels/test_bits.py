@@ -92,10 +92,10 @@ def every_result() -> dict[str, tuple[np.ndarray, ...]]:
     results["adamw"] = p, m, v
 
     for tokens, size in ((140, 27), (61, 20), (100, 16)):
-        qkv, d_out = number(3 * tokens, 6 * size), number(3 * tokens, 2 * size)
+        qkv, dout = number(3 * tokens, 6 * size), number(3 * tokens, 2 * size)
         tables = number(tokens, size // 2), number(tokens, size // 2)
         forward = kernels.attention_forward(qkv, 2, tokens, dropout=DROPOUT, first_sequence=2)
-        backward = kernels.attention_backward(d_out, qkv, *forward, 2, tokens, dropout=DROPOUT, first_sequence=2)
+        backward = kernels.attention_backward(dout, qkv, *forward, 2, tokens, dropout=DROPOUT, first_sequence=2)
         results[f"attention {tokens} {size}"] = *forward, backward
         results[f"rotary {tokens} {size}"] = (kernels.rotary(qkv, *tables, 6),)
     decoded = kernels.attention_decode(number(60), number(3, 20, 64), number(3, 64, 32), 50)

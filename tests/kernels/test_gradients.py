@@ -34,12 +34,12 @@ def test_cross_entropy_gradient_with_a_row_left_out(rng):
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_gradient(rng, rotary, masked):
     batch, heads, tokens, size = 2, 2, 4, 5
-    qkv, d_out = rng.normal(0, 1, (batch * tokens, 3 * heads * size)), rng.normal(0, 1, (batch * tokens, heads * size))
+    qkv, dout = rng.normal(0, 1, (batch * tokens, 3 * heads * size)), rng.normal(0, 1, (batch * tokens, heads * size))
     angles = rng.normal(0, 2, (tokens, size // 2))
     tables = (np.cos(angles), np.sin(angles)) if rotary else None
     mask = rng.integers(0, 2, (batch, heads, tokens, tokens)) * 1.5 if masked else 1.0
-    numeric = numeric_gradient(lambda v: (reference.attention(v, batch, heads, tables, mask)[0] * d_out).sum(), qkv)
-    np.testing.assert_allclose(reference.attention_gradient(d_out, qkv, batch, heads, tables, mask), numeric, atol=1e-8)
+    numeric = numeric_gradient(lambda v: (reference.attention(v, batch, heads, tables, mask)[0] * dout).sum(), qkv)
+    np.testing.assert_allclose(reference.attention_gradient(dout, qkv, batch, heads, tables, mask), numeric, atol=1e-8)
 
 
 def test_rotation_turns_back_to_where_it_came_from(rng):

@@ -48,17 +48,17 @@ def test_backward_adds_to_the_gradients_of_gain_and_bias(isa, three_threads, rng
         if in_place != "dout":
             expected = expected + residual.view
         target = {"": dx, "dout": dout, "residual": residual}[in_place]
-        d_scale = np.abs(dout.view).max() if rows else 0.0  # before it is overwritten
+        dout_scale = np.abs(dout.view).max() if rows else 0.0  # before it is overwritten
         returned = kernels.layer_norm_backward(
             dout.view, x.view, mean.view, rstd.view, gain.view, dgain.view, dbias.view, target.view,
             None if in_place == "dout" else residual.view,
         )  # fmt: skip
         assert returned is target.view
-        scale = 4 + 4 * d_scale * rstd.view[:, None] ** 2 * (np.abs(gain.view).max() + 1) * 12
+        scale = 4 + 4 * dout_scale * rstd.view[:, None] ** 2 * (np.abs(gain.view).max() + 1) * 12
         assert_close(target.view, expected, scale, 1, f"rows {rows}")
-        column = (rows + 4) * (d_scale + 1) * (1 + (8 * rstd.view.max() if rows else 0))
+        column = (rows + 4) * (dout_scale + 1) * (1 + (8 * rstd.view.max() if rows else 0))
         assert_close(dgain.view, expected_dgain, column, 1)
-        assert_close(dbias.view, expected_dbias, (rows + 4) * (d_scale + 1), 1)
+        assert_close(dbias.view, expected_dbias, (rows + 4) * (dout_scale + 1), 1)
         assert all(frame.intact() for frame in (x, gain, dout, residual, dx, dgain, dbias, mean, rstd))
 
 

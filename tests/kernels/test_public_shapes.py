@@ -190,19 +190,19 @@ def attention(draw: Callable, backward: bool) -> Call:
         return Call(values, "out row_max row_scale", run, forward, "out row_max row_scale")
 
     values |= {name: np.float32(array).reshape(values[name].shape) for name, array in forward(values).items()}
-    values |= {"d_out": numbers(draw, batch * tokens, d), "d_qkv": numbers(draw, batch * tokens, 3 * d)}
+    values |= {"dout": numbers(draw, batch * tokens, d), "dqkv": numbers(draw, batch * tokens, 3 * d)}
 
     def expect(v: Arrays) -> Arrays:
         if any(not np.allclose(flat(v[name]), flat(array), 1e-4, 1e-4) for name, array in forward(v).items()):
             return {}  # of no forward pass: memory is shared among the inputs
         batch = len(v["qkv"]) // tokens
-        gradient = reference.attention_gradient(v["d_out"], v["qkv"], batch, heads, mask=mask(batch)) if batch else np.empty(0)
-        return {"d_qkv": gradient}
+        gradient = reference.attention_gradient(v["dout"], v["qkv"], batch, heads, mask=mask(batch)) if batch else np.empty(0)
+        return {"dqkv": gradient}
 
     def run(v: Arrays) -> Arrays:
-        return {"d_qkv": kernels.attention_backward(**v, num_heads=heads, tokens=tokens, **options)}
+        return {"dqkv": kernels.attention_backward(**v, num_heads=heads, tokens=tokens, **options)}
 
-    return Call(values, "d_qkv", run, expect, "d_qkv")
+    return Call(values, "dqkv", run, expect, "dqkv")
 
 
 def attention_decode(draw: Callable) -> Call:

@@ -16,8 +16,8 @@ FEMTO_KERNEL(attention_forward)
 
 typedef struct {
     femto_attention_forward_arguments forward; /* as they were, with what the forward pass wrote */
-    const float *d_out; int64_t ld_d_out;      /* (B*T, d) */
-    float *d_qkv; int64_t ld_d_qkv;            /* (B*T, 3d) */
+    const float *dout; int64_t ld_dout;      /* (B*T, d) */
+    float *dqkv; int64_t ld_dqkv;            /* (B*T, 3d) */
 } femto_attention_backward_arguments;
 FEMTO_KERNEL(attention_backward)
 
@@ -62,7 +62,7 @@ static void multiply_scratch(int64_t m, int64_t n, int64_t k, const float *a, in
 /* What a head needs: `lanes` are hs x padded T, tiles keys x queries. */
 typedef struct {
     int64_t padded_head, padded_tokens, ld_tile;
-    float *lanes[2], *tile[2], *d_out, *queries, *block, *dots;
+    float *lanes[2], *tile[2], *dout, *queries, *block, *dots;
 } attention_scratch;
 
 static int attention_layout(attention_scratch *s, const femto_attention_forward_arguments *p, int backward) {
@@ -71,8 +71,8 @@ static int attention_layout(attention_scratch *s, const femto_attention_forward_
     s->padded_tokens = ROUND_UP(T, QUERIES);
     /* an odd number of cache lines, so that the rows of a tile do not share sets of the cache */
     s->ld_tile = backward ? (least(s->padded_tokens, QUERY_BLOCK) / 16 | 1) * 16 : QUERIES;
-    const int64_t lanes = hs * s->padded_tokens, tile = s->padded_tokens * s->ld_tile, d_out = ROUND_UP(T * s->padded_head, 16);
-    float *memory = femto_scratch(FEMTO_SCRATCH_TASK, (backward ? 2 * (lanes + tile + d_out) : lanes + tile) + hs * QUERIES +
+    const int64_t lanes = hs * s->padded_tokens, tile = s->padded_tokens * s->ld_tile, dout = ROUND_UP(T * s->padded_head, 16);
+    float *memory = femto_scratch(FEMTO_SCRATCH_TASK, (backward ? 2 * (lanes + tile + dout) : lanes + tile) + hs * QUERIES +
                                                           s->padded_tokens);
     if (!memory) return -1;
     s->block = memory;
@@ -81,8 +81,8 @@ static int attention_layout(attention_scratch *s, const femto_attention_forward_
     s->tile[0] = s->lanes[0] + lanes;
     s->lanes[1] = s->tile[0] + tile;
     s->tile[1] = s->lanes[1] + lanes;
-    s->d_out = s->tile[1] + tile;
-    s->queries = s->d_out + d_out;
+    s->dout = s->tile[1] + tile;
+    s->queries = s->dout + dout;
     return 0;
 }
 
@@ -214,9 +214,9 @@ int FOR_ISA(attention_forward)(const femto_attention_forward_arguments *p) {
 }
 
 /* With P the probabilities, M the scaled mask and O = (P*M) V:  dV = (P*M)^T dO,  dP = (dO V^T)*M,
- * dS = P*(dP - sum_j P dP)/sqrt(hs) where the sum is dO.O,  dQ = dS K,  dK = dS^T Q. Here scores become (P*M)^T and d_scores
+ * dS = P*(dP - sum_j P dP)/sqrt(hs) where the sum is dO.O,  dQ = dS K,  dK = dS^T Q. Here scores become (P*M)^T and dscores
  * dS^T, in place. */
-INLINE void softmax_backward_rows(float *scores, float *d_scores, int64_t ld, int64_t k0, int64_t k1, int64_t q0,
+INLINE void softmax_backward_rows(float *scores, float *dscores, int64_t ld, int64_t k0, int64_t k1, int64_t q0,
                                   const int diagonal, int64_t head_size, const vf maximum[PIECES], const vf scale[PIECES],
                                   const vf dot[PIECES], const attention_mask *mask) { /* dot: the sum times 1/sqrt(hs) */
     const vf to_base_2 = v_set(score_scale_2(head_size)), to_score = v_set(score_scale(head_size));
@@ -226,7 +226,7 @@ INLINE void softmax_backward_rows(float *scores, float *d_scores, int64_t ld, in
         if (dropped) dropout_tile(kept, mask->dropout, mask->first_group + k / DROPOUT_GROUP, mask->column_block);
         for (int64_t r = 0; r < least(DROPOUT_GROUP, k1 - k); r++)
             FOR_PIECES(i) {
-                float *s = scores + (k + r) * ld + i * LANES, *ds = d_scores + (k + r) * ld + i * LANES;
+                float *s = scores + (k + r) * ld + i * LANES, *ds = dscores + (k + r) * ld + i * LANES;
                 vf x = v_exp2(v_max(v_set(LOWEST_EXPONENT), (v_load(s) - maximum[i]) * to_base_2)) * scale[i], dx = v_load(ds);
                 if (diagonal) x = v_select(visible(k + r - q0, i), x, v_set(0.0f));
                 if (dropped) dx *= kept[r][i];
@@ -241,19 +241,19 @@ static void backward_head(const femto_attention_backward_arguments *backward, co
     const femto_attention_forward_arguments *p = &backward->forward;
     const int64_t b = index / p->heads, h = index % p->heads, T = p->tokens, hs = p->head_size, d = p->heads * hs;
     const float *qkv = p->qkv + b * T * p->ld_qkv + h * hs, *keys = qkv + d, *values = qkv + 2 * d;
-    const float *out = p->out + b * T * p->ld_out + h * hs, *d_out = backward->d_out + b * T * backward->ld_d_out + h * hs;
-    float *d_qkv = backward->d_qkv + b * T * backward->ld_d_qkv + h * hs;
+    const float *out = p->out + b * T * p->ld_out + h * hs, *dout = backward->dout + b * T * backward->ld_dout + h * hs;
+    float *dqkv = backward->dqkv + b * T * backward->ld_dqkv + h * hs;
     const int64_t next_row = next / p->heads * T, next_column = next % p->heads * hs;
-    float *queries_lanes = s->lanes[0], *d_out_lanes = s->lanes[1];
+    float *queries_lanes = s->lanes[0], *dout_lanes = s->lanes[1];
     to_lanes(queries_lanes, qkv, p->ld_qkv, s, p);
-    to_lanes(d_out_lanes, d_out, backward->ld_d_out, s, p);
+    to_lanes(dout_lanes, dout, backward->ld_dout, s, p);
     for (int64_t q = 0; q < T; q++) {
-        const float *o = out + q * p->ld_out, *d_o = d_out + q * backward->ld_d_out;
+        const float *o = out + q * p->ld_out, *dout_row = dout + q * backward->ld_dout;
         lanes16 sum;
         FOR_PIECES(i) sum.piece[i] = v_set(0.0f);
         FOR_ROW(i, piece, left, hs) {
-            const vf x = v_load_up_to(d_o + i, left);
-            v_store(s->d_out + q * s->padded_head + i, x);
+            const vf x = v_load_up_to(dout_row + i, left);
+            v_store(s->dout + q * s->padded_head + i, x);
             sum.piece[piece] = v_fma(x, v_load_up_to(o + i, left), sum.piece[piece]);
         }
         s->dots[q] = lanes16_sum(sum) * score_scale(hs);
@@ -272,15 +272,15 @@ static void backward_head(const femto_attention_backward_arguments *backward, co
         const int64_t end = least(block + QUERY_BLOCK, T);
         for (int64_t q0 = block; q0 < end; q0 += QUERIES, mask.column_block++) {
             const int64_t count = least(QUERIES, T - q0), seen = q0 + count;
-            float *scores = s->tile[0] + (q0 - block), *d_scores = s->tile[1] + (q0 - block);
+            float *scores = s->tile[0] + (q0 - block), *dscores = s->tile[1] + (q0 - block);
             if (next > index) {
                 for (int part = 0; part < 3; part++)
                     fetch_rows(p->qkv + next_row * p->ld_qkv + part * d + next_column, p->ld_qkv, q0, p);
                 fetch_rows(p->out + next_row * p->ld_out + next_column, p->ld_out, q0, p);
-                fetch_rows(backward->d_out + next_row * backward->ld_d_out + next_column, backward->ld_d_out, q0, p);
+                fetch_rows(backward->dout + next_row * backward->ld_dout + next_column, backward->ld_dout, q0, p);
             }
             multiply_scratch(seen, QUERIES, hs, keys, p->ld_qkv, 0, queries_lanes + q0, s->padded_tokens, scores, s->ld_tile, 0);
-            multiply_scratch(seen, QUERIES, hs, values, p->ld_qkv, 0, d_out_lanes + q0, s->padded_tokens, d_scores, s->ld_tile,
+            multiply_scratch(seen, QUERIES, hs, values, p->ld_qkv, 0, dout_lanes + q0, s->padded_tokens, dscores, s->ld_tile,
                              0);
             vf maximum[PIECES], row_scale[PIECES], dot[PIECES];
             FOR_PIECES(i) {
@@ -289,18 +289,18 @@ static void backward_head(const femto_attention_backward_arguments *backward, co
                 row_scale[i] = left > 0 ? v_load_up_to(p->row_scale + at, left) : v_set(0.0f);
                 dot[i] = left > 0 ? v_load_up_to(s->dots + q0 + i * LANES, left) : v_set(0.0f);
             }
-            softmax_backward_rows(scores, d_scores, s->ld_tile, 0, q0, q0, 0, hs, maximum, row_scale, dot, &mask);
-            softmax_backward_rows(scores, d_scores, s->ld_tile, q0, seen, q0, 1, hs, maximum, row_scale, dot, &mask);
-            multiply_scratch(hs, QUERIES, seen, keys, p->ld_qkv, 1, d_scores, s->ld_tile, s->block, QUERIES, 0);
-            transpose(d_qkv + q0 * backward->ld_d_qkv, backward->ld_d_qkv, s->block, QUERIES, hs, count);
+            softmax_backward_rows(scores, dscores, s->ld_tile, 0, q0, q0, 0, hs, maximum, row_scale, dot, &mask);
+            softmax_backward_rows(scores, dscores, s->ld_tile, q0, seen, q0, 1, hs, maximum, row_scale, dot, &mask);
+            multiply_scratch(hs, QUERIES, seen, keys, p->ld_qkv, 1, dscores, s->ld_tile, s->block, QUERIES, 0);
+            transpose(dqkv + q0 * backward->ld_dqkv, backward->ld_dqkv, s->block, QUERIES, hs, count);
         }
         for (int64_t k = 0; k < end; k += QUERIES) { /* queries before the block of these keys do not see them */
             const int64_t q = k > block ? k : block, count = least(QUERIES, end - k), at = k * s->ld_tile + q - block;
             /* queries are read in place, whole vectors, where what follows a head in its row is long enough */
             multiply_scratch(count, hs, end - q, s->tile[1] + at, s->ld_tile, 0, queries + q * ld_queries, ld_queries,
-                             d_qkv + d + k * backward->ld_d_qkv, backward->ld_d_qkv, k < block);
-            multiply_scratch(count, hs, end - q, s->tile[0] + at, s->ld_tile, 0, s->d_out + q * s->padded_head, s->padded_head,
-                             d_qkv + 2 * d + k * backward->ld_d_qkv, backward->ld_d_qkv, k < block);
+                             dqkv + d + k * backward->ld_dqkv, backward->ld_dqkv, k < block);
+            multiply_scratch(count, hs, end - q, s->tile[0] + at, s->ld_tile, 0, s->dout + q * s->padded_head, s->padded_head,
+                             dqkv + 2 * d + k * backward->ld_dqkv, backward->ld_dqkv, k < block);
         }
     }
 }
