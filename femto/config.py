@@ -98,6 +98,12 @@ class ModelConfig:
         return self.embedding_degree // self.num_heads
 
     @property
+    def letters(self) -> dict[str, int]:
+        """The shape in short, by the letters of the docs."""
+        names = {"V": "vocab_size", "T": "num_tokens", "d": "embedding_degree", "L": "num_layers", "H": "num_heads"}
+        return {letter: getattr(self, name) for letter, name in names.items()}
+
+    @property
     def num_parameters(self) -> int:
         """The sum of the sizes of all tensors that `femto.model.tensors` declares."""
         from femto.model import tensors  # late: it loads NumPy, which a setting does not need

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from femto.errors import DataError
 from femto.system import files, memory, random_numbers
+from femto.system.text import described
 from femto.tokenizers import Tokenizer
 
 Ids = NDArray[np.int32]
@@ -27,6 +28,10 @@ class Dataset:
     num_bytes: int
     ids: Ids  # (N,)
     num_unknown: int  # how many of them are <unk>
+
+    def __repr__(self) -> str:
+        sizes = {"tokens": len(self.ids), "unknown": self.num_unknown, "bytes": self.num_bytes}
+        return described(self, self.name, **sizes, sha256=self.sha256[:8])
 
     @property
     def unknown_share(self) -> float:

@@ -11,6 +11,7 @@ from femto.errors import CheckpointError, ConfigError
 from femto.kernels import Floats
 from femto.model import Decoder, Graph, Model
 from femto.system import random_numbers
+from femto.system.text import described
 from femto.tokenizers import StreamDecoder
 
 
@@ -39,6 +40,10 @@ class Generated:
     token: int
     text: str  # what it adds to the text; empty while a character is not complete
     probabilities: NDArray[np.float64]  # (V,) the model's, before temperature and cuts
+
+    def __repr__(self) -> str:
+        probability = round(float(self.probabilities[self.token]), 4)
+        return described(self, token=self.token, text=self.text, probability=probability)
 
 
 def softmax(logits: Floats) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from femto.data import Dataset, Ids
 from femto.errors import DataError
 from femto.model import Graph, Model
 from femto.system.files import check_writable, write_atomically
+from femto.system.text import described
 from femto.training.evaluation import EVALUATION_ROWS
 
 FORMAT = "femto-chunks"
@@ -72,6 +73,9 @@ class LossFile:
         }
         check_writable(path)
         self.losses = self._earlier() if os.path.exists(path) else []
+
+    def __repr__(self) -> str:
+        return described(self, os.fspath(self.path), losses=len(self.losses), num_chunks=self.num_chunks)
 
     def save(self) -> None:
         """Write the file, whole or not at all."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from femto.analysis.lineage import Event, Relation, relation
 from femto.checkpoint import Checkpoint
 from femto.model.tensors import View
+from femto.system.text import described
 from femto.tokenizers.reserved import is_reserved
 
 
@@ -40,6 +41,10 @@ class Comparison:
     tokens: list[TokenCosine]  # empty if the vocabularies, or the sizes of heads, differ
     only_first: list[str] = field(default_factory=list)  # tensors that the other has nothing for
     only_second: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        counts = {"tensors": len(self.tensors), "only_first": len(self.only_first), "only_second": len(self.only_second)}
+        return described(self, self.relation.kind, **counts)
 
 
 def compare(first: Checkpoint, second: Checkpoint) -> Comparison:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto.checkpoint.history import History
+from femto.system.text import described
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Event:
     first_step: int = 0  # of this part, counted from the start of the model's life
     steps: int = 0  # of this part
     losses: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))  # of the last of them, nats a token
+
+    def __repr__(self) -> str:
+        return described(self, self.entry["kind"], first_step=self.first_step, steps=self.steps)
 
     def divided(self, steps: int) -> tuple["Event", "Event"]:
         """Its first steps, and the others."""
@@ -37,6 +41,9 @@ class Relation:
     common: list[Event]
     first: list[Event]
     second: list[Event]
+
+    def __repr__(self) -> str:
+        return described(self, self.kind, common=len(self.common), first=len(self.first), second=len(self.second))
 
     @property
     def kind(self) -> str:
@@ -55,6 +62,9 @@ class Node:
     events: list[Event]  # up to where a model ends, or where models part
     models: list[str]
     children: list["Node"]
+
+    def __repr__(self) -> str:
+        return described(self, events=len(self.events), models=self.models, children=len(self.children))
 
 
 def events(history: History) -> list[Event]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from femto.system.text import described
+
 KEPT_VALIDATIONS = 512  # of a session; of more, every second is dropped, but never the best
 KEPT_STEPS = 1 << 22  # whose losses and times are kept, 32 MiB; of a longer life the last
 
@@ -26,6 +28,10 @@ class History:
         self._milliseconds = np.empty(0, np.float32)
         self._filled = 0  # of both
         self.num_steps = 0
+
+    def __repr__(self) -> str:
+        loss = round(self.recent_loss(10), 4)
+        return described(self, entries=len(self.entries), sessions=len(self.sessions()), steps=self.num_steps, recent_loss=loss)
 
     @property
     def losses(self) -> NDArray[np.float32]:

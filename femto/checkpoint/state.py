@@ -9,6 +9,7 @@ from femto.config import LATEST_NUMERICS, ModelConfig, TrainConfig
 from femto.errors import ConfigError
 from femto.model import Model, sha256
 from femto.optimizers import Optimizer
+from femto.system.text import described
 from femto.tokenizers import Tokenizer
 
 
@@ -21,6 +22,10 @@ class Checkpoint:
     training: TrainConfig
     history: History
     optimizer: Optimizer | None = None  # None until the first step, after a reset, or when it was not loaded
+
+    def __repr__(self) -> str:
+        steps, optimizer = self.history.num_steps, self.optimizer
+        return described(self, self.model, self.tokenizer, steps=steps, optimizer=optimizer)
 
     @property
     def optimizer_sha256(self) -> str | None:

@@ -15,6 +15,7 @@ from femto.model.layout import ParameterLayout
 from femto.model.linear import NO_GRADIENTS, Pass, Tensors
 from femto.model.parameters import Model
 from femto.model.workspace import Workspace
+from femto.system.text import described
 
 
 class Graph:
@@ -31,6 +32,9 @@ class Graph:
         gradients = model.layout.stored(self.gradients) if training else NO_GRADIENTS
         self.workspace = Workspace(batch * tokens, training)
         self.embedding, self.blocks, self.head, self.dh = _assemble(model.config, tensors, gradients, self.workspace)
+
+    def __repr__(self) -> str:
+        return described(self, self.model, batch=self.batch, tokens=self.tokens, training=len(self.gradients) > 0)
 
     def forward(self, tokens: Integers, run: Pass | None = None) -> Floats:
         """Logits (B*T, V) of tokens (B, T) int32; the memory is reused by the next call."""
@@ -87,6 +91,9 @@ class Decoder:
         self.graph = Graph(model, 1, 1)
         self.caches = [KeyValueCache(model.config) for _ in range(model.config.num_layers)]
         self.length = 0  # tokens in the cache
+
+    def __repr__(self) -> str:
+        return described(self, self.model, length=self.length)
 
     def prefill(self, tokens: Integers) -> Floats:
         """Start anew with these tokens, at least one and at most the context; logits (V,) after the last."""

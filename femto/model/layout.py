@@ -4,6 +4,7 @@ from femto.config import ModelConfig
 from femto.model import tensors
 from femto.model.buffers import ALIGNMENT, Floats
 from femto.model.tensors import Tensor, View
+from femto.system.text import described
 
 
 class ParameterLayout:
@@ -26,6 +27,9 @@ class ParameterLayout:
             self.named |= {view.name: view for view in tensors.views(tensor, config)}
             offset += _padded(tensor.size)
         self.size = offset  # floats, padding included
+
+    def __repr__(self) -> str:
+        return described(self, tensors=len(self.tensors), floats=self.size)
 
     def stored(self, buffer: Floats) -> dict[str, Floats]:
         """Views of the stored tensors, C-contiguous, in order."""

@@ -12,6 +12,7 @@ from femto.model.buffers import aligned
 from femto.model.layout import ParameterLayout, layout_size
 from femto.system import memory
 from femto.system.random_numbers import normal
+from femto.system.text import described
 
 
 class Model:
@@ -50,6 +51,9 @@ class Model:
             else:
                 stored[name][...] = normal(seed, index, tensor.shape, std)
         return self
+
+    def __repr__(self) -> str:
+        return described(self, parameters=self.config.num_parameters, **self.config.letters)
 
     def __reduce__(self) -> tuple[Callable[..., "Model"], tuple[ModelConfig, NDArray[np.float32]]]:
         """Copies and pickles are models whose `tensors` are views of their own parameters."""

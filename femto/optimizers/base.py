@@ -10,6 +10,7 @@ from femto.config import TrainConfig
 from femto.model.buffers import aligned
 from femto.model.layout import ParameterLayout
 from femto.optimizers.groups import ParameterGroup, parameter_groups
+from femto.system.text import described
 
 Floats = NDArray[np.float32]
 
@@ -32,6 +33,9 @@ class Optimizer(ABC):
         self.state = aligned(len(self.STATE) * layout.size)
         self.step = 0
         self._grouped: tuple[TrainConfig, list[ParameterGroup]] | None = None
+
+    def __repr__(self) -> str:
+        return described(self, step=self.step, floats=len(self.state))
 
     @classmethod
     def state_bytes(cls, size: int) -> int:

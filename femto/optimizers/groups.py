@@ -6,6 +6,7 @@ from itertools import groupby
 from femto.config import TrainConfig
 from femto.model.layout import ParameterLayout
 from femto.model.tensors import Tensor
+from femto.system.text import described
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,10 @@ class ParameterGroup:
     tensors: tuple[Tensor, ...]
     learning_rate_factor: float
     weight_decay: float
+
+    def __repr__(self) -> str:
+        settings = {"learning_rate_factor": self.learning_rate_factor, "weight_decay": self.weight_decay}
+        return described(self, first=self.tensors[0].name, tensors=len(self.tensors), **settings)
 
     @property
     def stretch(self) -> slice:

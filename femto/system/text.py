@@ -18,6 +18,11 @@ def printable(value: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
 
 
+def described(thing: object, *parts: object, **facts: object) -> str:
+    """The `repr` of an object in short: its class, what it is made of, and the figures that tell it from others, on one line."""
+    return f"{type(thing).__name__}({', '.join([*map(repr, parts), *(f'{name}={fact!r}' for name, fact in facts.items())])})"
+
+
 def amount(size: int) -> str:
     """1.2 GiB."""
     for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20)):

@@ -3,6 +3,7 @@
 import codecs
 from typing import SupportsIndex
 
+from femto.system.text import described
 from femto.tokenizers.base import Tokenizer
 
 
@@ -20,6 +21,9 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def __repr__(self) -> str:
+        return described(self, self._tokenizer)
 
     def feed(self, token_id: SupportsIndex) -> str:
         """The text that token_id completes, perhaps empty. Raises TokenizerError if the id is not in the vocabulary."""

@@ -10,7 +10,7 @@ from femto import data
 from femto.checkpoint import Checkpoint
 from femto.data import Dataset
 from femto.optimizers.schedule import settled
-from femto.system.text import printable
+from femto.system.text import described, printable
 from femto.training.evaluation import Loss, evaluate
 from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
@@ -95,6 +95,10 @@ class Session:
         sessions = checkpoint.history.sessions()
         same_text = bool(sessions) and sessions[-1]["dataset"].get("sha256") == dataset.sha256
         self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :].tolist() if same_text else ())
+
+    def __repr__(self) -> str:
+        tokens = {"training_tokens": len(self.training_ids), "held_out_tokens": len(self.validation_ids)}
+        return described(self, self.checkpoint.model, steps=self.checkpoint.history.num_steps, **tokens, path=self.path)
 
     def notes(self) -> list[str]:
         """What makes losses here no measure beside those of the last session: another text, or more of it held out."""

@@ -20,6 +20,7 @@ from femto.optimizers import OPTIMIZERS
 from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.system import memory
+from femto.system.text import described
 
 ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
 ADVICE = "nothing of this step was kept, and the file is as it was last saved; try a lower --learning-rate or --clip-norm 1"
@@ -90,6 +91,10 @@ class Trainer:
         self.micro_batch_size = micro_batch_size(checkpoint.model.config, self._settings)
         self.session_started = False
         self.graph = Graph(checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True)
+
+    def __repr__(self) -> str:
+        steps, batch_size = self.checkpoint.history.num_steps, self._settings.batch_size
+        return described(self, self.checkpoint.model, steps=steps, training_tokens=len(self.ids), batch_size=batch_size)
 
     @property
     def settings(self) -> TrainConfig:

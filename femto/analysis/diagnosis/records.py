@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from femto.analysis.diagnosis.known_data import KnownData
 from femto.config import ModelConfig
+from femto.system.text import described
 from femto.training.overfitting import Overfitting
 
 
@@ -141,3 +142,7 @@ class Diagnosis:
     updates: dict[str, float]  # update to weight, decay aside, of every stored tensor; NaN where the weights are all zero
     not_finite_weights: list[str]  # names of tensors
     not_finite_gradients: list[str]
+
+    def __repr__(self) -> str:
+        loss, tokens = round(self.data.loss, 4), self.data.measured_tokens
+        return described(self, **self.config.letters, loss=loss, measured_tokens=tokens)
