@@ -21,6 +21,7 @@ from femto.errors import ConfigError, DataError
 from femto.model import Graph
 from femto.model.linear import Pass
 from femto.training.session import Session
+from femto.training.trainer import Step
 
 from . import numpy_model
 
@@ -364,6 +365,18 @@ def test_measures_do_not_depend_on_the_micro_batch(healthy, monkeypatch):
     for one, other in zip(parts.layers, whole.layers, strict=True):
         assert one.output.gradient_rms == pytest.approx(other.output.gradient_rms, rel=1e-5)
         assert one.update_to_weight == pytest.approx(other.update_to_weight, rel=1e-3)
+
+
+@pytest.mark.parametrize("split", [0.0, 0.4])
+def test_the_batches_are_those_of_the_next_steps(healthy, split):
+    """Steps at a learning rate of 0 see the same model at each batch."""
+    still = replace(healthy.training, validation_split=split, learning_rate=0.0, min_learning_rate=0.0)
+    made = replace(duplicate(healthy), training=still)
+    half = len(TEXT) // 2
+    text = dataset(made, TEXT[:half] + TEXT[half:].upper())  # the held-out part, <unk>, has another loss
+    measured = diagnose(made, text).data.loss
+    steps = [event for event in Session(made, text, None).run(BATCHES) if isinstance(event, Step)]
+    assert measured == pytest.approx(np.mean([step.loss for step in steps]), rel=1e-6)
 
 
 def test_nothing_changes_and_the_same_is_measured_again(healthy):

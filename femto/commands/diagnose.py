@@ -45,8 +45,9 @@ COLUMNS = (
 def diagnose(path: str | None, model: str | None, dataset: str, batch_size: int | None, as_json: bool) -> None:
     """Measure the model MODEL at work, and say why it is stuck and what to do.
 
-    Four batches are computed forward and backward. The model does not change. The report shows the sizes of signals, gradients
-    and updates, the attention and the loss, then the findings. docs/diagnose.md of the source explains each of them.
+    Four batches are computed forward and backward: those that the next steps of training would take from the text. The model does
+    not change. The report shows the sizes of signals, gradients and updates, the attention and the loss, then the findings.
+    docs/diagnose.md of the source explains each of them.
     """
     from femto import checkpoint, data
     from femto.analysis.diagnosis import diagnose as measure

@@ -24,7 +24,10 @@ SAVE_SHARE = 50.0  # and at least this many times what the last save took: under
 
 @dataclass(frozen=True)
 class Validation:
-    """The loss on the held-out part, after a step. The best so far, and overfitting, are in the history."""
+    """The loss on the held-out part, of which at most VALIDATION_TOKENS are used, after a step.
+
+    The best so far, and overfitting, are in the history.
+    """
 
     step: int
     loss: Loss
@@ -57,7 +60,8 @@ class Session:
 
     save_every and validate_every count steps of the model's life, not of the session, so that a run divided into sessions
     validates at the same steps; save_every None saves by time. held_out: another text to validate on; without it, the last
-    `validation_split` of the data set is held out. on_non_finite: as `Trainer` has it.
+    `validation_split` of the data set is held out. Validations use at most VALIDATION_TOKENS of it, in windows spread evenly.
+    on_non_finite: as `Trainer` has it.
 
     best_path: a file that always has the model of the best validation so far, also across sessions. patience: end after so many
     validations in a row, also of earlier sessions, that are no better than the best; 0: never. snapshot_every: steps between
@@ -188,6 +192,7 @@ class Session:
         return evaluate(self.checkpoint.model, self.validation_ids, self.token_lengths, VALIDATION_TOKENS)
 
     def save(self) -> Saved:
+        """Write the checkpoint to `path`, if there is one. Raises TrainingError, before, if a parameter is not finite."""
         started = time.monotonic()
         require_finite(self.checkpoint.model, self.checkpoint.history.num_steps)
         if self.path is not None:

@@ -48,10 +48,11 @@ RECENT_STEPS = 100  # training losses that are averaged
 
 
 def diagnose(checkpoint: Checkpoint, dataset: Dataset, batch_size: int | None = None) -> Diagnosis:
-    """Measure a model on the batches that its next BATCHES training steps would draw from the whole data set, without dropout.
+    """Measure a model on the batches that its next BATCHES training steps would draw from the data set, without dropout.
 
-    Neither the checkpoint nor its optimiser's state changes. batch_size: default that of its training. Raises DataError for
-    data of fewer than two tokens, ConfigError for a batch size out of range.
+    So nothing is read of the part that the model's settings hold out; token frequencies are those of the whole data set. Neither
+    the checkpoint nor its optimiser's state changes. batch_size: default that of its training. Raises DataError for data of
+    fewer than two tokens, in all or in a part, ConfigError for a batch size out of range.
     """
     data.require_two(dataset.ids, f"{dataset.name}: the data set")
     if batch_size is not None and not 1 <= batch_size <= 1_048_576:
@@ -149,6 +150,7 @@ class _Measurement:
 
     def __init__(self, checkpoint: Checkpoint, dataset: Dataset, training: TrainConfig) -> None:
         self.checkpoint, self.dataset, self.settings = checkpoint, dataset, training
+        self.training_ids, _ = data.split(dataset.ids, training.validation_split, dataset.name)
         config = checkpoint.model.config
         self.graph = Graph(checkpoint.model, micro_batch_size(config, training), config.num_tokens, training=True)
         self.layers = [_Layer(block, config.block == "pre-norm") for block in self.graph.blocks]
@@ -159,7 +161,7 @@ class _Measurement:
     def _batches(self) -> Iterator[tuple[Ids, Ids]]:
         first, tokens = self.checkpoint.history.num_steps, self.checkpoint.model.config.num_tokens
         for step in range(first, first + BATCHES):
-            yield data.batch(self.dataset.ids, step, self.settings.batch_size, tokens, self.settings.seed)
+            yield data.batch(self.training_ids, step, self.settings.batch_size, tokens, self.settings.seed)
 
     def _pass_over(self, batches: list[tuple[Ids, Ids]]) -> None:
         graph, size = self.graph, self.graph.batch
