@@ -2,13 +2,15 @@
 """Every command that README.md, CONTRIBUTING.md and docs/*.md show is run by the gate, or .ci/commands.toml says why not.
 
     .ci/commands.py check          one line for each command that the gate does not know; exit status 1 if there is one
-    .ci/commands.py run FOLDER     run them in FOLDER; the first that fails ends it
+    .ci/commands.py run FOLDER     run them in FOLDER; the first that fails, or says other than its document shows, ends it
+    .ci/commands.py outputs FOLDER DOCUMENT    run the blocks of a document, and write into it what came out
 
 A command is a line of a fenced `sh` block, or an inline code span that begins with femto, python, pip, pytest, .venv/bin/ or .ci/
 (environment variables may stand before). What becomes of it:
 
 - A block after the comment `<!-- ci: NAME -->` is run word for word, in the order of its document, in a folder of the document's
   own that has dataset.txt; the blocks of GATE are run by .ci/run itself.
+  A `text` block after it shows what comes out: whole, or but for lines of `…`. Only times, dates and speeds may differ.
 - `femto COMMAND` without arguments is a mention: `femto COMMAND --help` must work.
 - Every other one stands in .ci/commands.toml, or is the same as a command of a marked block.
 """
@@ -21,6 +23,7 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,9 @@ GATE = ("main-job", "tests")  # blocks that set up a virtual environment: steps 
 FIRST_WORDS = ("femto", "python", "python3", "pip", "pytest", "eval")
 STARTED_BY_OTHERS = ("compare_worker.py",)  # of benches/
 SECONDS = 300  # that one command may take
+RENEW = "`python .ci/commands.py outputs FOLDER {}` writes it down"
+LEFT_OUT = "…"  # a line of an output that stands for others
+DIFFERS = r"[\d,]+ tokens/s +(\d+ (h|min|s) ?)+left|\d{4}-\d\d-\d\dT[\d:]+Z"  # from run to run: speeds, times, dates
 DESK = (
     ".ci",
     "benches",
@@ -75,6 +81,43 @@ def blocks(document: Path) -> list[tuple[str | None, int, list[str]]]:
             marked = re.fullmatch(r"<!-- ci: ([\w-]+) -->", line.strip())
             mark = marked[1] if marked else None
     return found
+
+
+def outputs(document: Path) -> dict[str, str]:
+    """What a document shows as the output of its marked blocks, by their names."""
+    text = document.read_text(encoding="utf-8")
+    return dict(re.findall(r"^<!-- ci: ([\w-]+) -->\n```sh\n[^`]*^```\n\n```text\n(.*?)^```$", text, re.S | re.M))
+
+
+def constant(line: str) -> str:
+    return re.sub(DIFFERS, "*", line.rstrip())
+
+
+def unlike(shown: str, said: str) -> list[str]:
+    """The lines that a document shows and that did not come out in this order; if it leaves nothing out, also the others."""
+    wanted, came = ([constant(line) for line in text.splitlines() if line] for text in (shown, said))
+    found, rest = [], came
+    for line in wanted:
+        if line != LEFT_OUT and line not in rest:
+            found.append(f"shown, and did not come out: {line}")
+        elif line != LEFT_OUT:
+            rest = rest[rest.index(line) + 1 :]
+    if LEFT_OUT not in wanted:  # a slow machine shows its progress more often
+        others = [line for line in came if line not in wanted and not re.match(r"step \d+  loss", line)]
+        found += [f"came out, and is not shown: {line}" for line in others]
+    return found
+
+
+def renewed(shown: str, said: str) -> str:
+    """What came out, with the lines left out that the document leaves out."""
+    if LEFT_OUT not in shown.splitlines():
+        return said
+    came = said.splitlines()
+
+    def likest(line: str) -> str:
+        return max(came, key=lambda one: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, line, strict=False))))
+
+    return "".join(f"{line if line == LEFT_OUT else likest(line)}\n" for line in shown.splitlines())
 
 
 def spans(document: Path) -> list[tuple[int, str]]:
@@ -164,8 +207,8 @@ def against() -> str:
     return "--alone"
 
 
-def run(script: str, folder: Path, label: str) -> None:
-    """Run a script in bash, silently. Ends the gate, with what was said, when it fails."""
+def run(script: str, folder: Path, label: str) -> str:
+    """Run a script in bash, silently, and return what it said. Ends the gate, with that, when it fails."""
     started = time.monotonic()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "AGAINST": against()}
@@ -187,18 +230,41 @@ def run(script: str, folder: Path, label: str) -> None:
     print(f"{time.monotonic() - started:6.1f} s  {label}", flush=True)
     if status != "0":
         sys.exit(f"{said[-4000:]}\ncommands: exit status {status} of: {script.strip()}\n  which stands for: {label}")
+    return said
 
 
-def run_all(work: Path) -> None:
-    mapped, found = mapping(), commands()
+def marked_blocks(document: Path) -> list[tuple[str, list[str]]]:
+    return [(mark, lines) for mark, _, lines in blocks(document) if mark and mark not in GATE]
+
+
+def text_of_sums(work: Path) -> Path:
     work.mkdir(exist_ok=True)
     text = work / "dataset.txt"
     with open(text, "w", encoding="utf-8") as file:
         subprocess.run([sys.executable, ROOT / "dummy_data" / "addition_dummy.py"], stdout=file, check=True)
+    return text
+
+
+def renew_outputs(work: Path, document: Path) -> None:
+    """Run the blocks of a document, and write into it what came out."""
+    folder, shows = desk(work / document.stem, text_of_sums(work)), outputs(document)
+    for mark, lines in marked_blocks(document):
+        said = run("\n".join(lines), folder, mark)
+        if mark in shows:
+            fenced = "```text\n{}```"
+            page = document.read_text(encoding="utf-8")
+            after = page.index(f"<!-- ci: {mark} -->")
+            changed = page[after:].replace(fenced.format(shows[mark]), fenced.format(renewed(shows[mark], said)), 1)
+            document.write_text(page[:after] + changed, encoding="utf-8")
+
+
+def run_all(work: Path) -> None:
+    mapped, found = mapping(), commands()
+    text = text_of_sums(work)
     readme, done = None, set()
     for document in documents():
         name = document.relative_to(ROOT)
-        marked = [(mark, lines) for mark, _, lines in blocks(document) if mark and mark not in GATE]
+        marked, shows = marked_blocks(document), outputs(document)
         shown = {command.text for command in found if command.block in {mark for mark, _ in marked}}
         if readme and shown <= done:  # nothing new, or nothing at all
             continue
@@ -207,7 +273,9 @@ def run_all(work: Path) -> None:
         if first := mapped["before"].get(str(name)):
             run(first, folder, f"{name}: before its blocks")
         for mark, lines in marked:
-            run("\n".join(lines), folder, f"{name}: {mark}")
+            said = run("\n".join(lines), folder, f"{name}: {mark}")
+            if mark in shows and (differing := unlike(shows[mark], said)):
+                sys.exit("\n".join([f"{name}: the output of {mark} is another one; {RENEW.format(name)}", *differing]))
         done |= shown
     for text_shown, instead in mapped["run"].items():
         run(instead or text_shown, readme, text_shown)
@@ -225,6 +293,8 @@ def main() -> None:
                 sys.exit("\n".join(said))
         case ["run", folder]:
             run_all(Path(folder).resolve())
+        case ["outputs", folder, document]:
+            renew_outputs(Path(folder).resolve(), Path(document).resolve())
         case _:
             sys.exit(__doc__)
 
