@@ -95,6 +95,7 @@ class ModelConfig:
 
     @property
     def head_size(self) -> int:
+        """hs = d / H, columns of a head."""
         return self.embedding_degree // self.num_heads
 
     @property

@@ -35,6 +35,7 @@ class Dataset:
 
     @property
     def unknown_share(self) -> float:
+        """How many of the ids are <unk>, from 0 to 1."""
         return self.num_unknown / len(self.ids) if len(self.ids) else 0.0
 
 

@@ -1,12 +1,15 @@
 """The words that a reader follows: links, paths, the list of what is public, and examples."""
 
+import importlib
+import inspect
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
 import femto
-from femto import kernels
+from femto.commands import main
 from femto.dummy_data import addition_dummy
 from femto.experiments import reading
 
@@ -60,8 +63,41 @@ def test_the_library_page_lists_exactly_what_is_public():
     first_cells = re.findall(r"^\| (`.*?) \|", section, re.M)
     listed = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(listed) == sorted(femto.__all__)
-    of_kernels = page.split("## `femto.kernels`")[1].split("```")[0]
-    assert set(kernels.__all__) <= set(re.findall(r"`(\w+)`", of_kernels))
+    for section in re.split(r"^## ", page, flags=re.M):
+        if module := re.match(r"`(femto[.\w]*)`\n", section):
+            public = getattr(importlib.import_module(module[1]), "__all__", [])
+            assert set(public) <= set(re.findall(r"`(\w+)`", section)), module[1]
+
+
+def test_the_library_page_says_what_each_command_calls():
+    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    table = page.split("<!-- names: commands -->")[1].split("<!-- end -->")[0]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*) \|$", table, re.M))
+    assert rows.keys() == main.commands.keys()
+    for name in re.findall(r"`(femto\.[\w.]+)`", table):
+        pkgutil.resolve_name(name)
+
+
+PUBLIC = ("femto", "femto.kernels", "femto.tokenizers", "femto.model", "femto.checkpoint", "femto.training", "femto.optimizers")
+
+
+@pytest.mark.parametrize("module", [*PUBLIC, "femto.errors", "femto.growth", "femto.experiments", "femto.analysis.diagnosis"])
+def test_whatever_is_public_has_a_docstring(module):
+    there = importlib.import_module(module)
+    assert there.__doc__
+    without = []
+    own = [name for name, thing in vars(there).items() if name[0] != "_" and getattr(thing, "__module__", "") == module]
+    for name in getattr(there, "__all__", own):
+        thing = getattr(there, name)
+        if not inspect.isclass(thing) and not inspect.isfunction(thing):
+            continue
+        if not thing.__doc__ or thing.__doc__.startswith(f"{name}("):  # the one that a dataclass makes
+            without.append(name)
+        for inner, member in vars(thing).items() if inspect.isclass(thing) else ():
+            function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if inspect.isfunction(function) and not inner.startswith("_") and not function.__doc__:
+                without.append(f"{name}.{inner}")
+    assert not without
 
 
 def test_the_example_of_a_recipe_is_one(tmp_path):

@@ -59,6 +59,7 @@ class History:
     def restored(
         cls, entries: list[dict[str, Any]], losses: NDArray[np.float32], milliseconds: NDArray[np.float32], num_steps: int
     ) -> "History":
+        """A history as it was stored: its entries, and losses and times of the last of num_steps steps, of one shape."""
         history = cls(entries)
         history._losses, history._milliseconds, history._filled = losses, milliseconds, len(losses)
         history.num_steps = num_steps
@@ -76,6 +77,7 @@ class History:
         return entry
 
     def start_session(self, **details: Any) -> None:
+        """Append the entry of a session that begins after the last step; `add_step` counts its steps."""
         self.add("session", **details, first_step=self.num_steps, steps=0)
 
     def add_step(self, loss: float, milliseconds: float, skipped: bool = False) -> None:
@@ -118,4 +120,5 @@ class History:
         return found
 
     def sessions(self) -> list[dict[str, Any]]:
+        """The entries of training sessions, oldest first."""
         return [entry for entry in self.entries if entry["kind"] == "session"]

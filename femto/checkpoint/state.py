@@ -29,6 +29,7 @@ class Checkpoint:
 
     @property
     def optimizer_sha256(self) -> str | None:
+        """SHA-256 of the optimiser's state as it stands in a file; None if there is none."""
         return sha256(self.optimizer.state) if self.optimizer else None
 
     def ready_optimizer(self, settings: TrainConfig | None = None) -> Optimizer:

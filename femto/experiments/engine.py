@@ -115,9 +115,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether every stage has ended."""
         return self.state.stage >= len(self.plan.stages)
 
     def path(self, model: str) -> Path:
+        """The file of a model."""
         return self.folder / f"{model}.dat"
 
     @contextmanager

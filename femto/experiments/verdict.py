@@ -59,6 +59,7 @@ class Verdict:
     threads: int  # of the kernels, when it was trained
 
     def to_json(self) -> dict[str, Any]:
+        """What `verdict.json` holds."""
         return asdict(self)
 
 

@@ -61,6 +61,7 @@ class Model:
 
     @property
     def parameters_sha256(self) -> str:
+        """SHA-256 of the parameters as they stand in a file."""
         return sha256(self.parameters)
 
 

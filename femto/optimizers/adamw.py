@@ -28,6 +28,7 @@ class AdamW(Optimizer):
     def update(
         self, parameters: Floats, gradients: Floats, learning_rate: float, settings: TrainConfig, gradient_norm: float
     ) -> None:
+        """One call of `kernels.adamw` for each group; as `Optimizer.update`."""
         scale = clipping.scale(gradient_norm, settings.clip_norm)
         m, v = self.buffers().values()
         for group in self.groups(settings):
@@ -49,4 +50,5 @@ class AdamW(Optimizer):
 
     @classmethod
     def least_gradient(cls, settings: TrainConfig) -> float | None:
+        """AdamW's epsilon."""
         return settings.epsilon

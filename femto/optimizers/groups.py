@@ -25,6 +25,7 @@ class ParameterGroup:
 
     @property
     def stretch(self) -> slice:
+        """Its place in the flat buffers."""
         return slice(self.start, self.end)
 
 

@@ -23,10 +23,12 @@ class Loss:
 
     @property
     def bits_per_byte(self) -> float:
+        """The loss of the same text in bits a byte, which other tokenizers' losses compare with; NaN for no bytes."""
         return self.nats * self.num_predictions / math.log(2) / self.num_bytes if self.num_bytes else math.nan
 
     @property
     def perplexity(self) -> float:
+        """exp of the loss in nats a token; infinity where that is too large for a float."""
         return math.exp(self.nats) if self.nats < 700 else math.inf
 
 

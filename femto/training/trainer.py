@@ -121,6 +121,7 @@ class Trainer:
             yield self.step()
 
     def step(self) -> Step:
+        """Train one step. Raises TrainingError as `steps` does."""
         started = time.perf_counter()
         if not self.session_started:
             self.start_session(Dataset("not named", "", 0, self.ids, 0))
