@@ -62,7 +62,14 @@ class Checkpoint:
 def create(
     config: ModelConfig, tokenizer: Tokenizer, training: TrainConfig, preset: str = "modern", seed: int | None = None
 ) -> Checkpoint:
-    """A new model, initialised from `seed` (default: the seed of the training settings)."""
+    """A new model, initialised from `seed` (default: the seed of the training settings).
+
+    Raises ConfigError if the tokenizer has another number of tokens than the shape, ResourceError if there is no memory for it.
+    """
+    if tokenizer.vocab_size != config.vocab_size:
+        raise ConfigError(
+            f"vocab_size must be that of the tokenizer, {tokenizer.vocab_size}, got {config.vocab_size}", "vocab_size"
+        )
     seed = training.seed if seed is None else seed
     history = History()
     history.add("init", preset=preset, seed=seed, config=records.to_json(config))

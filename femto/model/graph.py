@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from femto.config import ModelConfig
+from femto.errors import ConfigError
 from femto.kernels import Integers
 from femto.model.attention import KeyValueCache
 from femto.model.blocks import BLOCK_CLASSES, Block
@@ -26,6 +27,10 @@ class Graph:
     """
 
     def __init__(self, model: Model, batch: int, tokens: int, training: bool = False) -> None:
+        """batch: from 1; tokens: from 1 to the model's context. Raises ConfigError."""
+        if batch < 1 or not 1 <= tokens <= model.config.num_tokens:
+            limit = f"sequences from 1, and tokens from 1 to the context of {model.config.num_tokens}"
+            raise ConfigError(f"a graph has {limit}; got {batch} and {tokens}")
         self.model, self.batch, self.tokens = model, batch, tokens
         self.gradients = aligned(model.layout.size if training else 0)
         tensors = model.layout.stored(model.parameters)
@@ -37,9 +42,11 @@ class Graph:
         return described(self, self.model, batch=self.batch, tokens=self.tokens, training=len(self.gradients) > 0)
 
     def forward(self, tokens: Integers, run: Pass | None = None) -> Floats:
-        """Logits (B*T, V) of tokens (B, T) int32; the memory is reused by the next call."""
+        """Logits (B*T, V) of tokens (B, T) int32; the memory is reused by the next call. Raises TypeError and ValueError."""
         run = run or Pass(self.tokens)
-        flat = tokens.reshape(-1)
+        if np.shape(tokens) != (self.batch, self.tokens):
+            raise ValueError(f"tokens: expected shape ({self.batch}, {self.tokens}), got {np.shape(tokens)}")
+        flat = np.reshape(tokens, -1)
         h = self.embedding.forward(flat, 0, self.tokens)
         for block in self.blocks:
             h = block.forward(h, run)
@@ -51,8 +58,13 @@ class Graph:
         return self.head.loss(targets.reshape(-1), None)
 
     def accumulate_gradients(self, tokens: Integers, targets: Integers, run: Pass, gradient_scale: float) -> float:
-        """Add the gradient of gradient_scale * (sum of the losses) to `gradients`; returns the sum of the losses in nats."""
-        flat = tokens.reshape(-1)
+        """Add the gradient of gradient_scale * (sum of the losses) to `gradients`; returns the sum of the losses in nats.
+
+        tokens and targets (B, T) int32; a target of -1 is left out. Raises TypeError and ValueError.
+        """
+        if not len(self.gradients):
+            raise ValueError("this graph has no gradients; make it with training=True")
+        flat = np.reshape(tokens, -1)
         self.forward(tokens, run)
         losses = self.head.loss(targets.reshape(-1), gradient_scale)
         total = math.fsum(losses.tolist())
@@ -96,7 +108,10 @@ class Decoder:
         return described(self, self.model, length=self.length)
 
     def prefill(self, tokens: Integers) -> Floats:
-        """Start anew with these tokens, at least one and at most the context; logits (V,) after the last."""
+        """Start anew with these tokens (N,) int32, at least one and at most the context; logits (V,) after the last.
+
+        Raises TypeError, ValueError, and ConfigError for too few or too many tokens.
+        """
         graph = Graph(self.model, 1, len(tokens))
         h = graph.embedding.forward(tokens, 0, len(tokens))
         for block, cache in zip(graph.blocks, self.caches, strict=True):
@@ -107,7 +122,9 @@ class Decoder:
         return last
 
     def decode(self, token: int) -> Floats:
-        """Append one token; logits (V,) after it."""
+        """Append one token; logits (V,) after it. Raises ValueError for an unknown token, and when the context is full."""
+        if self.length == self.model.config.num_tokens:
+            raise ValueError(f"the context of {self.length} tokens is full; prefill starts anew")
         h = self.graph.embedding.forward(np.array([token], np.int32), self.length, 1)
         for block, cache in zip(self.graph.blocks, self.caches, strict=True):
             h = block.decode(h, cache, self.length)

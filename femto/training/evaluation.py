@@ -36,8 +36,11 @@ def evaluate(model: Model, ids: Ids, token_lengths: NDArray[np.int64], most_toke
     """Mean cross entropy of ids (N,), N at least 2, every token but the first predicted once, in windows of the context.
 
     token_lengths: bytes that each token of the vocabulary stands for (V,). most_tokens: evaluate only about that many, in windows
-    spread evenly.
+    spread evenly. Raises DataError for fewer than two ids, ValueError for ids or lengths of another vocabulary.
     """
+    data.require_two(ids, "the text to evaluate")
+    if np.shape(token_lengths) != (model.config.vocab_size,):
+        raise ValueError(f"token_lengths: expected shape ({model.config.vocab_size},), got {np.shape(token_lengths)}")
     num_tokens = model.config.num_tokens
     most = None if most_tokens is None else max(1, most_tokens // num_tokens)
     inputs, targets = data.consecutive_windows(ids, num_tokens, most)

@@ -9,6 +9,7 @@ from femto import checkpoint as checkpoints
 from femto import data
 from femto.checkpoint import Checkpoint
 from femto.data import Dataset
+from femto.errors import ConfigError
 from femto.optimizers.schedule import settled
 from femto.system.text import described, printable
 from femto.training.evaluation import Loss, evaluate
@@ -82,6 +83,14 @@ class Session:
         patience: int = 0,
         snapshot_every: int | None = None,
     ) -> None:
+        for name, value, least in (
+            ("save_every", save_every, 1),
+            ("validate_every", validate_every, 1),
+            ("patience", patience, 0),
+            ("snapshot_every", snapshot_every, 1),
+        ):
+            if value is not None and value < least:
+                raise ConfigError(f"{name} must be {least} or more, got {value}", name)
         if held_out is None:
             training_ids, self.validation_ids = data.split(dataset.ids, checkpoint.training.validation_split, dataset.name)
         else:
@@ -130,6 +139,8 @@ class Session:
         The end saves, also when the consumer closes the iterator or an error of its own closes it (`contextlib.closing`). Not
         after TrainingError: then the file stays as it was last saved. Raises TrainingError and CheckpointError.
         """
+        if steps < 0:
+            raise ConfigError(f"steps must be 0 or more, got {steps}", "steps")
         if steps == 0:
             return
         for path in (self.path, self.best_path):

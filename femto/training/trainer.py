@@ -12,7 +12,7 @@ from femto._version import __version__
 from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig, to_json
 from femto.data import Dataset, Ids
-from femto.errors import TrainingError
+from femto.errors import ConfigError, TrainingError
 from femto.model import Graph, Model, activation_floats
 from femto.model.layout import layout_size
 from femto.model.linear import Pass
@@ -20,7 +20,7 @@ from femto.optimizers import OPTIMIZERS
 from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.system import memory
-from femto.system.text import described
+from femto.system.text import brief, described
 
 ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
 ADVICE = "nothing of this step was kept, and the file is as it was last saved; try a lower --learning-rate or --clip-norm 1"
@@ -80,9 +80,12 @@ class Trainer:
     ) -> None:
         """settings: how to train, settled (see `schedule.settled`), the same for every step; default: the checkpoint's.
 
-        on_non_finite: "stop", or "skip", which goes on without a step whose loss or gradient is not finite. Raises
-        ResourceError, before any memory is taken, if there is too little of it.
+        on_non_finite: "stop", or "skip", which goes on without a step whose loss or gradient is not finite. Raises ConfigError,
+        DataError for fewer than two ids, and ResourceError, before any memory is taken, if there is too little of it.
         """
+        if on_non_finite not in ("stop", "skip"):
+            raise ConfigError(f"on_non_finite must be stop or skip, got {brief(on_non_finite)}", "on_non_finite")
+        data.require_two(ids, "the text to train on")
         self._settings = checkpoint.training if settings is None else settings
         require_memory(checkpoint.model.config, self._settings, with_state=checkpoint.optimizer is None)
         self.skips, self.skipped_in_a_row = on_non_finite == "skip", 0

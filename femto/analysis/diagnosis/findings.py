@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from femto.analysis.diagnosis.records import Diagnosis, LayerReport
 
-SMALL_GAIN = 0.2  # RMS; healthy 0.63 to 1.1, the reference initializer 0.02
+SMALL_GAIN = 0.2  # RMS; healthy 0.55 to 1.1, the reference initializer 0.02
 POSITIONAL_RATIO = 10.0  # table to embedding; the journal's 33 to 35
 UNIFORM_ENTROPY = 0.99  # of every head; untrained modern models 0.97 to 0.99 a head, never all of them above
 VANISHING_GRADIENT = 30.0  # from the last layer to the smallest
