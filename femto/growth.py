@@ -6,8 +6,9 @@ program is followed: what is new is random, and the optimiser is reset.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,17 +19,22 @@ from femto.errors import ConfigError
 from femto.model import Model
 from femto.model.buffers import Floats
 from femto.model.ends import sinusoids
-from femto.model.tensors import View
+from femto.model.tensors import Tensor, View
 from femto.tokenizers import BpeTokenizer, Tokenizer
 
 
-def init_with(parent: Checkpoint, tokenizer: Tokenizer, num_tokens: int | None = None, seed: int = 0) -> Checkpoint:
+def init_with(
+    parent: Checkpoint, tokenizer: Tokenizer, num_tokens: int | None = None, seed: int = 0, *, keep_tokens: bool = False
+) -> Checkpoint:
     """A new model for another vocabulary, with all that the parent knows but its tokens (the journal's experiments 39 and 40).
 
     All tensors are the parent's but those of the tokens (`token_embedding`, `head_map_weights`, `head_map_bias`), which are
     initialised as in a new model; of learned positions beyond the parent's context, too. The optimiser and the history begin
     anew: their first entry names the parent's last. Training settings are the parent's, with this seed.
     num_tokens: context of the new model. [default: the parent's]
+    keep_tokens: keep what those three tensors have of each token that both vocabularies have, by its bytes; the first entry of
+        the history counts them as `kept_tokens`. So for the same vocabulary and context the model says what the parent says, to
+        the bit. False is what the journal did, and what this call has always given.
     """
     old = parent.model
     config = replace(old.config, vocab_size=tokenizer.vocab_size)
@@ -36,11 +42,19 @@ def init_with(parent: Checkpoint, tokenizer: Tokenizer, num_tokens: int | None =
         config = replace(config, num_tokens=num_tokens)
     model = Model(config).initialize(seed)
     stored = old.layout.stored(old.parameters)
-    kept = {name: stored[name] for name, tensor in old.layout.tensors.items() if not tensor.of_tokens}
+    kept = {name: stored[name] for name, tensor in old.layout.tensors.items() if tensor.token_axis is None}
     _copy(kept, model.layout.stored(model.parameters))
-    history = History()
     last = parent.history.entries[-1]
-    history.add("init-with", seed=seed, config=to_json(config), parent=last["id"], parent_steps=parent.history.num_steps)
+    details: dict[str, Any] = {"parent": last["id"], "parent_steps": parent.history.num_steps}
+    if keep_tokens:
+        places = {token: index for index, token in enumerate(parent.tokenizer.tokens)}
+        known = [index for index, token in enumerate(tokenizer.tokens) if token in places]
+        same = [places[tokenizer.tokens[index]] for index in known]
+        for (_, rows), (_, old_rows) in zip(_token_rows(model), _token_rows(old), strict=True):
+            rows[known] = old_rows[same]
+        details["kept_tokens"] = len(known)
+    history = History()
+    history.add("init-with", seed=seed, config=to_json(config), **details)
     return Checkpoint(model, tokenizer, replace(parent.training, seed=seed), history)
 
 
@@ -171,6 +185,14 @@ def _grown(
     elif optimizer:
         history.add("reset-optimizer")
     return grown
+
+
+def _token_rows(model: Model) -> Iterator[tuple[Tensor, Floats]]:
+    """The tensors of tokens, and the numbers of each as (V,) or (V, d): views with a row for each token."""
+    stored = model.layout.stored(model.parameters)
+    for name, tensor in model.layout.tensors.items():
+        if tensor.token_axis is not None:
+            yield tensor, np.moveaxis(stored[name], tensor.token_axis, 0)
 
 
 def _copy(old: dict[str, Floats], new: dict[str, Floats]) -> None:

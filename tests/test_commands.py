@@ -262,9 +262,11 @@ def test_a_vocabulary_from_text_to_a_renamed_token_of_a_trained_model(folder):
     run("rename-token", "<|end|>", "--model", "tokenizer.json")
     assert json.loads(Path("tokenizer.json").read_bytes())["tokens"][60] == "<|end|>"
     made = run_json("init-with", "--parent", "model.dat", "--child", "child.dat", "--num-tokens", 12)
-    assert made["config"]["num_tokens"] == 12
+    assert (made["config"]["num_tokens"], made["kept_tokens"]) == (12, 61)  # all but the one that has a name in the model only
     run("train", "--model", "child.dat", "--dataset", "code", "--steps", 2, "--quiet")
-    assert "init-with the layers of a model after 2 steps" in run("info", "--model", "child.dat").stdout
+    assert "init-with the layers of a model after 2 steps and 61 of its tokens" in run("info", "--model", "child.dat").stdout
+    fresh = run("init-with", "--parent", "model.dat", "--child", "fresh.dat", "--fresh-embeddings", "--seed", 3)
+    assert fresh.stdout.endswith("62 tokens, seed 3; kept 0 of the 62 tokens\n")
     assert run("init-with", "--parent", "model.dat", "--child", "child.dat", status=1).stderr.startswith(
         "Error: child.dat exists"
     )

@@ -434,7 +434,9 @@ def test_run_tells_the_verdict_by_its_exit_status(tmp_path):
 
 def test_an_experiment_that_starts_from_another_runs_that_one_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    child = RECIPE.replace('{ do = "init", count = 2 }', '{ do = "init-with", parents = ["first/model2"] }')
+    stages = '{ do = "init-with", parents = ["first/model2"] }, { do = "init-with", parents = ["first/model2"], NAMED }'
+    stages = stages.replace("NAMED", 'name = "knowing", keep_tokens = true')
+    child = RECIPE.replace('{ do = "init", count = 2 }', stages)
     child = child.replace('models = "model1*"', 'models = "inherited*"')
     first, second = written(tmp_path, RECIPE, "first.toml"), written(tmp_path, child, "second.toml")
     missing = femto("experiment", "run", second, "--quiet")
@@ -443,6 +445,9 @@ def test_an_experiment_that_starts_from_another_runs_that_one_first(tmp_path, mo
     assert parent.num_steps == 6 and first.exists()
     made = checkpoint.load("experiments/second-modern/inherited.dat").history.entries[0]
     assert (made["kind"], made["parent"], made["parent_steps"]) == ("init-with", parent.entries[-1]["id"], 6)
+    assert "kept_tokens" not in made
+    knowing = checkpoint.load("experiments/second-modern/knowing.dat")
+    assert knowing.history.entries[0]["kept_tokens"] == knowing.tokenizer.vocab_size
 
 
 def test_parents_are_found_through_parents_and_circles_are_refused(tmp_path, monkeypatch):

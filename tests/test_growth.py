@@ -53,6 +53,28 @@ def test_init_with_keeps_the_layers_and_begins_the_tokens_anew(positions, num_to
     assert (entry["kind"], entry["parent"], entry["parent_steps"]) == ("init-with", parent.history.entries[-1]["id"], 3)
 
 
+def token_rows(checkpoint):
+    """What the model has of each token, by its bytes."""
+    tensors = checkpoint.model.tensors
+    rows = np.hstack([tensors["token_embedding"], tensors["head_map_weights"].T, tensors["head_map_bias"][:, None]])
+    return dict(zip(checkpoint.tokenizer.tokens, rows, strict=True))
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_init_with_keeps_the_tokens_that_both_know(positions):
+    parent = trained(positions, reserved=2)
+    shared = BpeTokenizer([b"q", b"to", b"<unk>", b"z", b"t"], 2)
+    child = growth.init_with(parent, shared, seed=7, keep_tokens=True)
+    assert child.history.entries[0]["kept_tokens"] == 3
+    fresh, old = growth.init_with(parent, shared, seed=7), token_rows(parent)
+    assert "kept_tokens" not in fresh.history.entries[0]
+    for token, row in token_rows(child).items():
+        np.testing.assert_array_equal(row, old[token] if token in (b"q", b"<unk>", b"t") else token_rows(fresh)[token])
+    same = growth.init_with(parent, BpeTokenizer(parent.tokenizer.tokens, parent.tokenizer.unk_id), seed=7, keep_tokens=True)
+    assert same.history.entries[0]["kept_tokens"] == parent.tokenizer.vocab_size
+    assert same.model.parameters_sha256 == parent.model.parameters_sha256
+
+
 def test_a_child_is_saved_and_trains_on(tmp_path):
     child = growth.init_with(trained(), BpeTokenizer.from_text(OTHER, 30), seed=3)
     femto.save(child, tmp_path / "child.dat")

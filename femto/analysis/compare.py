@@ -59,7 +59,7 @@ def compare(first: Checkpoint, second: Checkpoint) -> Comparison:
     found: list[TensorCosine] = []
     for name in [name for name in ours if name in theirs]:
         (ours_view, our_tensor), (theirs_view, their_tensor) = ours[name], theirs[name]
-        of_tokens, role = ours_view.tensor.of_tokens, ours_view.tensor.role
+        of_tokens, role = ours_view.tensor.token_axis is not None, ours_view.tensor.role
         if of_tokens and (role == "embedding" or not same_tokens):
             continue  # as in the journal, embeddings are compared token by token
         shape = tuple(int(size) for size in np.minimum(our_tensor.shape, their_tensor.shape))

@@ -24,15 +24,23 @@ from femto.commands.shared.options import force_option, json_option, option, tok
     default_text="a random one",
     help="The seed of the new tensors, and of the training later.",
 )
+@option("--fresh-embeddings", is_flag=True, help="Keep nothing of any token. This is what the original program did.")
 @force_option
 @json_option
 def init_with(
-    parent: str, child: str, tokenizer_data: str, num_tokens: int | None, seed: int | None, force: bool, as_json: bool
+    parent: str,
+    child: str,
+    tokenizer_data: str,
+    num_tokens: int | None,
+    seed: int | None,
+    fresh_embeddings: bool,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Make a new model for another vocabulary from the layers of a trained one.
 
-    All tensors are those of the parent, except token_embedding, head_map_weights and head_map_bias. These depend on the
-    vocabulary and are random.
+    All tensors are those of the parent, except token_embedding, head_map_weights and head_map_bias. These have a row or a column
+    for each token: those of tokens that both vocabularies have are kept, the others are random.
     """
     from femto import checkpoint, growth
     from femto.system import random_numbers
@@ -42,7 +50,9 @@ def init_with(
     made = checkpoint.load_tokenizer(tokenizer_data)
     if seed is None:
         seed = random_numbers.fresh_seed()
-    grown = growth.init_with(loaded, made, num_tokens, seed)
+    grown = growth.init_with(loaded, made, num_tokens, seed, keep_tokens=not fresh_embeddings)
     with checkpoint.locked(child):
         checkpoint.save(grown, child)
-    report(child, grown.model.config, seed, as_json, parent=parent)
+    kept = 0 if fresh_embeddings else grown.history.entries[0]["kept_tokens"]
+    also = f"; kept {kept} of the {made.vocab_size} tokens"
+    report(child, grown.model.config, seed, as_json, also, parent=parent, kept_tokens=kept)

@@ -247,7 +247,7 @@ class Run:
                 seed = self._seed(len(made))
                 loaded = checkpoints.load(self.of_parent(parent), optimizer=False)
                 num_tokens = self.plan.model.get("num_tokens")
-                made[name] = growth.init_with(loaded, tokenizer, num_tokens, seed)
+                made[name] = growth.init_with(loaded, tokenizer, num_tokens, seed, keep_tokens=stage.keep_tokens)
                 made[name].training = replace(self.plan.training, **{"seed": seed, **stage.training})
         elif isinstance(stage, InsertLayer | InsertHead):
             for model in models:
@@ -389,7 +389,7 @@ def describe(stage: Stage, models: int = 1) -> str:
     if isinstance(stage, Init):
         return f"init {', '.join(stage.names)}{more}"
     if isinstance(stage, InitWith):
-        return f"init-with {', '.join(stage.parents)}{more}"
+        return f"init-with {', '.join(stage.parents)}{' and their tokens' * stage.keep_tokens}{more}"
     if isinstance(stage, Train):
         which = f", {models} models" if models > 1 else f", {stage.models}" if stage.models != "*" else ""
         copy = f", copied as {stage.snapshot}" if stage.snapshot else ""

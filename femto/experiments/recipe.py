@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from femto.config import ModelConfig, TrainConfig, without_as_before
+from femto.config import ModelConfig, TrainConfig, added, without_as_before
 from femto.errors import RecipeError
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -48,6 +48,7 @@ class InitWith:
     parents: list[str]  # "38/model1-ext1", of the same preset
     name: str = "inherited"
     training: dict[str, Any] = field(default_factory=dict)
+    keep_tokens: bool = added(False)  # keep the embeddings of tokens that both vocabularies have; the journal never did
 
     @property
     def names(self) -> list[str]:

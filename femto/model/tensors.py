@@ -42,7 +42,7 @@ class Tensor:
     start: str = "normal"  # normal, zero or one: what `Model.initialize` draws; the reference initializer draws ones, too
     layer: int | None = None  # 0 to L-1; None outside the layers
     writes_to_stream: bool = False  # its last axis adds to the residual stream; else it reads the stream, through a norm
-    of_tokens: bool = False  # has a row or a column for each token: it means nothing to another vocabulary
+    token_axis: int | None = None  # has a row (0) or a column (1) for each token: it means nothing to another vocabulary
     head_template: str | None = None  # the name of one head's part: its columns are q, k and v of H blocks of hs columns each
 
     @property
@@ -78,7 +78,7 @@ class View:
 def before_layers(config: Shape) -> Iterator[Tensor]:
     """What makes the residual stream."""
     d, v = config.embedding_degree, config.vocab_size
-    yield Tensor("token_embedding", (v, d), "embedding", "embedding", writes_to_stream=True, of_tokens=True)
+    yield Tensor("token_embedding", (v, d), "embedding", "embedding", writes_to_stream=True, token_axis=0)
     if config.positional_encoding == "learned":
         yield Tensor("position_embedding", (config.num_tokens, d), "embedding", "embedding", writes_to_stream=True)
 
@@ -106,8 +106,8 @@ def after_layers(config: Shape) -> Iterator[Tensor]:
     """From the stream to logits."""
     d, v = config.embedding_degree, config.vocab_size
     yield from _norm("head_norm", config, "head")
-    yield Tensor("head_map_weights", (d, v), "head", "head", of_tokens=True)
-    yield Tensor("head_map_bias", (v,), "bias", "head", "zero", of_tokens=True)
+    yield Tensor("head_map_weights", (d, v), "head", "head", token_axis=1)
+    yield Tensor("head_map_bias", (v,), "bias", "head", "zero", token_axis=0)
 
 
 def _norm(name: str, config: Shape, part: str) -> Iterator[Tensor]:

@@ -29,7 +29,8 @@ def _entry_line(event: "Event") -> str:
         source = f", imported from {entry['imported']}" if "imported" in entry else ""
         return f"init, preset {entry.get('preset')}" + ("" if seed is None else f", seed {seed}") + source
     if kind == "init-with":
-        return f"init-with the layers of a model after {entry.get('parent_steps')} steps, seed {entry.get('seed')}"
+        kept = f" and {entry['kept_tokens']} of its tokens" if "kept_tokens" in entry else ""
+        return f"init-with the layers of a model after {entry.get('parent_steps')} steps{kept}, seed {entry.get('seed')}"
     if kind == "rename-token":
         return f"rename-token {entry.get('token_id')}, {entry.get('before')!r} is {entry.get('after')!r} now"
     if kind == "insert-layer":
