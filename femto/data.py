@@ -39,16 +39,17 @@ class Dataset:
         return self.num_unknown / len(self.ids) if len(self.ids) else 0.0
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file, or of standard input for `-`. Raises DataError."""
+def read_bytes(path: str | os.PathLike[str], most: int = -1) -> bytes:
+    """The bytes of a file, or of standard input for `-`; the first `most` of them, unless that is -1. Raises DataError."""
     if str(path) == "-":
         if sys.stdin is None:
             raise DataError("-: standard input is closed")
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(most)
     try:
-        size = os.stat(path).st_size
+        size = os.stat(path).st_size if most < 0 else min(most, os.stat(path).st_size)
         memory.require({"its bytes": size, "its tokens": size}, f"{path}: a data set of this size", "take a part of it")
-        return files.read(path)
+        with files.opened(path) as file:
+            return file.read(most)
     except OSError as error:
         hints = {errno.EINVAL: "; `-` reads standard input", errno.ENOENT: "; --dataset names another text"}
         hint = hints.get(error.errno or 0, "")
@@ -61,18 +62,32 @@ def read_documents(path: str | os.PathLike[str]) -> list[bytes]:
     In a folder, empty files are left out, and all that is hidden: names that begin with a dot. Raises DataError when something
     cannot be read or there is nothing in it.
     """
-    if not Path(path).is_dir():
-        documents = [read_bytes(path)]
-    else:
-        names: list[Path] = []
-        for folder, folders, inside in os.walk(path, onerror=_refuse):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            names += [Path(folder, name) for name in inside if not name.startswith(".")]
-        documents = [read_bytes(name) for name in sorted(names) if name.is_file()]
-    documents = [document for document in documents if document]
+    documents = [document for document in map(read_bytes, _paths(path)) if document]
     if not documents:
         raise DataError(f"{path}: the data set is empty")
     return documents
+
+
+def read_beginning(path: str | os.PathLike[str], most: int) -> list[bytes]:
+    """The documents that `read_documents` gives, up to `most` bytes of them; the last may be cut off. Raises DataError."""
+    documents, left = [], most
+    for name in _paths(path):
+        documents.append(read_bytes(name, left))
+        left -= len(documents[-1])
+        if not left:
+            break
+    return documents
+
+
+def _paths(path: str | os.PathLike[str]) -> list[Path] | list[str | os.PathLike[str]]:
+    """A file, or all that a data set in a folder consists of, in order."""
+    if not Path(path).is_dir():
+        return [path]
+    names: list[Path] = []
+    for folder, folders, inside in os.walk(path, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names += [Path(folder, name) for name in inside if not name.startswith(".")]
+    return [name for name in sorted(names) if name.is_file()]
 
 
 def _refuse(error: OSError) -> None:

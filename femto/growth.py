@@ -6,7 +6,8 @@ program is followed: what is new is random, and the optimiser is reset.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from femto.model.buffers import Floats
 from femto.model.ends import sinusoids
 from femto.model.tensors import Tensor, View
 from femto.tokenizers import BpeTokenizer, Tokenizer
+
+NEW_SHARE = 1e-5  # of the probability of its first piece, which tokens that are added have at first: no loss shows it
 
 
 def init_with(
@@ -56,6 +59,32 @@ def init_with(
     history = History()
     history.add("init-with", seed=seed, config=to_json(config), **details)
     return Checkpoint(model, tokenizer, replace(parent.training, seed=seed), history)
+
+
+def add_tokens(checkpoint: Checkpoint, names: Sequence[str]) -> Checkpoint:
+    """A model with more tokens, whose ids come after all that there are. Texts without them get the same ids as before.
+
+    Until it is trained, it says of such a text what it said before: the logits of the old tokens are the same, and all new tokens
+    together have at most NEW_SHARE of the probability, so that a loss rises by at most as many nats a token. A new token stands
+    for the text that its old tokens stood for (its pieces): its embedding is the mean of theirs, and its logit follows that of
+    its first piece, as what comes after a text has begun with that piece so far. Its moments are zero; the optimiser goes on.
+
+    Works for every block. The checkpoint that is given is not changed. Raises TokenizerError as `BpeTokenizer.extended` does.
+    """
+    before = checkpoint.tokenizer
+    tokenizer = BpeTokenizer.extended(before, names)
+    pieces = [before.encode(name) for name in names]
+    model = Model(replace(checkpoint.model.config, vocab_size=tokenizer.vocab_size))
+    details: dict[str, Any] = {"first": before.vocab_size, "tokens": list(names)}
+    grown = _grown(checkpoint, model, lambda view: view.name, "add-token", keep_optimizer=True, **details)
+    grown.tokenizer = tokenizer
+    alike = Counter(int(of[0]) for of in pieces)  # together they have their share of what their first piece has
+    for tensor, rows in _token_rows(model):
+        for index, of in enumerate(pieces, before.vocab_size):
+            rows[index] = rows[of].mean(axis=0, dtype=np.float64) if tensor.role == "embedding" else rows[of[0]]
+            if tensor.role == "bias":
+                rows[index] += math.log(NEW_SHARE / alike[int(of[0])])
+    return grown
 
 
 def rename_token(checkpoint: Checkpoint, name: str, token_id: int | None = None) -> int:
@@ -163,7 +192,7 @@ def _grown(
     renamed: Callable[[View], str],
     kind: str,
     keep_optimizer: bool = False,
-    **details: int,
+    **details: Any,
 ) -> Checkpoint:
     """The checkpoint with a larger model: every old tensor is the first block of the tensor that has its new name."""
     old_history = checkpoint.history

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import tracemalloc
 from collections import Counter
 from itertools import pairwise
@@ -378,6 +379,68 @@ def test_a_name_that_would_not_work_is_refused(name: str, token_id: int | None, 
         BpeTokenizer.renamed(build("ascii", None), "new")
     with pytest.raises(TokenizerError, match="case insensitive, so it would never find 'New'; give it 'new'"):
         BpeTokenizer.renamed(build("ascii", None, False, 1), "New")
+
+
+# Adding, and what is found of a token
+
+
+@pytest.mark.parametrize("kind", ["ascii", "byte", "char"])
+@pytest.mark.parametrize("sensitive", [True, False])
+@given(text=st.lists(st.sampled_from([*"abcÀ \u212aİΣ", "<|end|>", "<|", "end|>", "\udc80"])).map("".join))
+def test_added_tokens_are_found_and_texts_without_them_get_the_ids_that_they_had(kind: str, sensitive: bool, text: str) -> None:
+    before = build(kind, "abc <|end|>", sensitive, 1)
+    if kind == "byte" and not sensitive:
+        with pytest.raises(TokenizerError, match="byte tokenizer that is case insensitive"):
+            BpeTokenizer.extended(before, ["<|end|>"])
+        return
+    after = BpeTokenizer.extended(before, ["<|end|>", "abc"])
+    assert after.tokens == (*before.tokens, b"<|end|>", b"abc")
+    assert from_json(after.to_json()) == after
+    new = {before.vocab_size: b"<|end|>", before.vocab_size + 1: b"abc"}
+    whole = before.matched_bytes(text)
+    pieces = [before.encode(piece).tolist() for piece in re.split(b"<\\|end\\|>|abc", whole)]
+    found = [index for index in after.encode(text).tolist() if index in new]
+    assert [new[index] for index in found] == re.findall(b"<\\|end\\|>|abc", whole)
+    expected = pieces[0]
+    for index, piece in zip(found, pieces[1:], strict=True):
+        expected += [index, *piece]
+    assert after.encode(text).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "no token to add"),
+        (["new", "a"], "token 102 repeats token 70: 'a'"),
+        (["new", "new"], "token 102 repeats token 101"),
+        (["<unk>"], "never found in a text"),
+        ([""], "0 bytes"),
+        ([str(number) * 9 for number in range(65_500)], "1 to 65536 tokens, not 65601"),
+    ],
+)
+def test_tokens_that_cannot_be_added_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(TokenizerError, match=message):
+        BpeTokenizer.extended(build("ascii", None), names)
+
+
+@given(st.sets(st.text("abc", min_size=1, max_size=4), min_size=1), st.lists(st.text("abcd", max_size=30), max_size=3))
+def test_occurrences_are_those_of_a_walk_over_the_text(tokens: set[str], documents: list[str]) -> None:
+    tokenizer = Tokenizer([*(token.encode() for token in sorted(tokens)), b"<unk>"], len(tokens))
+    wanted = list(range(len(tokens)))
+    for of in tokenizers.occurrences(tokenizer, wanted, documents):
+        name, in_text, found, takers = tokenizer.tokens[of.token_id].decode(), 0, 0, Counter[int]()
+        for document in documents:
+            ids = tokenizer.encode(document).tolist()
+            owner = [index for index in ids for _ in range(1 if index == len(tokens) else len(tokenizer.tokens[index]))]
+            found += ids.count(of.token_id)
+            place = document.find(name)
+            while place >= 0:
+                in_text += 1
+                takers[owner[place]] += owner[place] != of.token_id
+                place = document.find(name, place + len(name))
+        assert (of.in_text, of.found) == (in_text, found)
+        assert dict(of.taken_by) == {index: count for index, count in takers.items() if count}
+        assert of.found <= of.in_text
 
 
 # Export

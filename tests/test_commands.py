@@ -252,7 +252,7 @@ def test_a_vocabulary_from_text_to_a_renamed_token_of_a_trained_model(folder):
     run("train", "--dataset", "code", "--steps", 2, "--quiet")
     assert run("dump-tokenizer").stdout.encode() == before
     renamed = run("rename-token", "<|end|>", "--token-id", 61)
-    assert renamed.stdout == "model.dat: token 61 is '<|end|>' now; 1 reserved tokens are left\n"
+    assert renamed.stdout == "model.dat: token 61 is '<|end|>' now; 1 reserved token is left\n"
     assert run_json("rename-token", "return")["token_id"] == 60
     assert "no reserved token left" in run("rename-token", "more", status=1).stderr
     assert "rename-token 61" in run("info").stdout
@@ -272,6 +272,45 @@ def test_a_vocabulary_from_text_to_a_renamed_token_of_a_trained_model(folder):
     )
     exported = json.loads(run("dump-tokenizer", "--format", "huggingface").stdout)
     assert exported["model"]["vocab"]["return"] == 60
+
+
+def test_new_tokens_are_counted_in_the_text_at_hand(folder):
+    Path("list.json").write_text('["a", "b", "c", "ab", "<unk>"]')
+    Path("abc.txt").write_text("abcabc bc")
+    run("init", *SMALL[:-2], "--tokenizer", "bpe", "--tokenizer-data", "list.json", "--reserve-tokens", 2)
+    assert "note: dataset.txt does not have 'cc'" in run("rename-token", "cc").stderr  # it was not trained on anything yet
+    run("train", "--dataset", "abc.txt", "--steps", 1, "--quiet")
+    taken = "abc.txt has 'bc' 3 times, but it is found 1 time: tokens that begin earlier, or are longer, take its bytes: 'ab' (2)"
+    assert f"note: {taken}\n" == run("rename-token", "bc").stderr
+    before = run_json("evaluate", "--dataset", "dataset.txt")
+
+    added = run("add-token", "abc", "<|end|>", "--output", "more.dat")
+    assert added.stdout.endswith("; the new ones are tokens 7 to 8\nabc.txt has 'abc' 2 times\n")
+    assert added.stderr == "note: abc.txt does not have '<|end|>'\n"
+    assert "add-token 'abc', '<|end|>', from id 7 on" in run("info", "--model", "more.dat").stdout
+    assert run_json("evaluate", "--model", "more.dat", "--dataset", "dataset.txt")["loss"] == pytest.approx(
+        before["loss"], abs=1e-5
+    )
+    shown = json.loads(run("add-token", "ca", "--model", "more.dat", "--dataset", "-", "--json", text="ca abca").stdout)
+    assert shown["tokens"] == [{"token_id": 9, "token": "ca"}]
+    assert shown["counts"][0] == {
+        "token_id": 9, "token": "ca", "in_text": 2, "found": 1, "taken_by": [{"token_id": 7, "token": "abc", "count": 1}]
+    }  # fmt: skip
+
+    Path("abc.txt").unlink()
+    assert run("add-token", "bb").stderr == "note: abc.txt is not there to count the new token in; --dataset names a text\n"
+    bytes_before = Path("model.dat").read_bytes()
+    for wrong, message in (
+        (("bb",), "token 8 repeats token 7"),
+        (("x", "--dataset", "none.txt"), "none.txt: cannot read"),
+        (("x", "--output", "more.dat"), "more.dat exists"),
+    ):
+        assert message in run("add-token", *wrong, status=1).stderr
+        assert Path("model.dat").read_bytes() == bytes_before
+    Path("other.json").write_text("{}")
+    run("add-token", "bcb", "--model", "list.json", "--output", "other.json", "--force")
+    assert json.loads(Path("other.json").read_text())["tokens"][-1] == "bcb"
+    assert Path("list.json").read_text() == '["a", "b", "c", "ab", "<unk>"]'
 
 
 def test_a_folder_below_the_data_set_that_cannot_be_read_is_refused(folder, monkeypatch):

@@ -115,6 +115,68 @@ def gradients(checkpoint):
     return checkpoint.model.layout.views(graph.gradients)
 
 
+@pytest.mark.parametrize("preset", ["modern", "reference"])
+def test_added_tokens_change_nothing_on_texts_without_them(preset, tmp_path):
+    tokenizer = tokenizers.build("char", TEXT)
+    shape = {"num_tokens": 8, "embedding_degree": 12, "num_layers": 2, "num_heads": 2}
+    training = femto.TrainConfig(batch_size=2, seed=1)
+    old = femto.create(femto.ModelConfig(tokenizer.vocab_size, **shape, **PRESETS[preset].model), tokenizer, training, preset)
+    list(femto.Session(old, femto.from_text("text", TEXT, tokenizer), path=None).run(30))
+    names = ["<|endoftext|>", "xyz", "<|x|>", *(f"to {number}" for number in range(20))]
+    grown = growth.add_tokens(old, names)
+    assert old.tokenizer is tokenizer and old.model.config.vocab_size == tokenizer.vocab_size
+    assert [token.decode() for token in grown.tokenizer.tokens[tokenizer.vocab_size :]] == names
+    ids = femto.from_text("text", TEXT, grown.tokenizer).ids
+    np.testing.assert_array_equal(ids, femto.from_text("text", TEXT, tokenizer).ids)
+
+    inputs, _ = data.consecutive_windows(ids, 8)
+    before, after = (femto.Graph(each.model, *inputs.shape).forward(inputs).astype(np.float64) for each in (old, grown))
+    np.testing.assert_array_equal(after[:, : tokenizer.vocab_size], before)
+    share = np.exp(after[:, tokenizer.vocab_size :]).sum(1) / np.exp(after).sum(1)
+    assert 0 < share.max() < growth.NEW_SHARE
+    rise = [femto.evaluate(each.model, ids, each.tokenizer.token_lengths()).nats for each in (old, grown)]
+    assert -1e-6 < rise[1] - rise[0] < growth.NEW_SHARE
+
+    first = tokenizer.vocab_size
+    rows, embedding = token_rows(grown), grown.model.tensors["token_embedding"]
+    for token, row in token_rows(old).items():
+        np.testing.assert_array_equal(rows[token], row)
+    unknown = old.model.tensors["token_embedding"][[tokenizer.unk_id]]
+    np.testing.assert_allclose(embedding[first + 1], unknown[0], rtol=1e-6)  # x, y and z are unknown
+    to = old.model.tensors["token_embedding"][tokenizer.encode("to ")]
+    np.testing.assert_allclose(embedding[first + 3], np.vstack([to, unknown]).mean(0), rtol=1e-5, atol=1e-7)
+    assert grown.optimizer.step == 30
+    for moment, old_moment in zip(grown.optimizer.buffers().values(), old.optimizer.buffers().values(), strict=True):
+        new, kept = grown.model.layout.views(moment), old.model.layout.views(old_moment)
+        np.testing.assert_array_equal(new["head_map_weights"][:, :first], kept["head_map_weights"])
+        np.testing.assert_array_equal(new["proj_0_weights"], kept["proj_0_weights"])
+        assert not new["head_map_weights"][:, first:].any()
+
+    entry = grown.history.entries[-1]
+    assert (entry["kind"], entry["first"], entry["tokens"]) == ("add-token", first, names)
+    femto.save(grown, tmp_path / "grown.dat")
+    assert femto.load(tmp_path / "grown.dat").model.parameters_sha256 == grown.model.parameters_sha256
+
+
+def test_an_added_token_is_learnt():
+    text = TEXT.replace(". ", "<|end|>")
+    grown = growth.add_tokens(trained(steps=100), ["<|end|>"])
+    ids = femto.from_text("text", text, grown.tokenizer).ids
+    end = grown.tokenizer.vocab_size - 1
+    assert np.count_nonzero(ids == end) == 40
+    inputs, targets = data.consecutive_windows(ids, 8)
+
+    def loss_of_the_token():
+        losses = femto.Graph(grown.model, *inputs.shape).losses(inputs, targets)
+        return losses.reshape(targets.shape)[targets == end].mean()
+
+    before = loss_of_the_token()
+    assert before > -np.log(growth.NEW_SHARE)
+    grown.training = femto.TrainConfig(batch_size=16, decay_steps=0)
+    list(femto.Session(grown, femto.from_text("text", text, grown.tokenizer), path=None).run(400))
+    assert loss_of_the_token() < before / 4
+
+
 GROWTH = {
     "first layer": lambda old: growth.insert_layer(old, 0, 5),
     "middle layer": lambda old: growth.insert_layer(old, 1, 5),

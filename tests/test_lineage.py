@@ -115,6 +115,12 @@ def test_tensors_of_tokens_are_compared_only_between_the_same_tokens(family):
     renamed = copy.deepcopy(family["parent"])
     growth.rename_token(renamed, "question")
     assert compare(family["parent"], renamed).tokens
+    more = growth.add_tokens(family["parent"], ["question", "be"])
+    for first, second in ((family["parent"], more), (more, family["parent"])):
+        found = compare(first, second)
+        assert len(found.tokens) == 2 * family["parent"].tokenizer.vocab_size
+        assert {cosine.cosine for cosine in [*found.tokens, *found.tensors]} == {1.0}
+        assert not found.only_first and not found.only_second
 
 
 def test_cosines_are_those_of_the_definition(family):

@@ -38,7 +38,7 @@ class Comparison:
 
     relation: Relation
     tensors: list[TensorCosine]
-    tokens: list[TokenCosine]  # empty if the vocabularies, or the sizes of heads, differ
+    tokens: list[TokenCosine]  # of those that both have; empty if ids mean other tokens, or the sizes of heads differ
     only_first: list[str] = field(default_factory=list)  # tensors that the other has nothing for
     only_second: list[str] = field(default_factory=list)
 
@@ -51,11 +51,11 @@ def compare(first: Checkpoint, second: Checkpoint) -> Comparison:
     """Compare what corresponds: tensors by name, layers through the insertions since the common ancestor.
 
     Of tensors of different shape, the first block that both have is compared: that is what insert-head keeps. Tensors of tokens
-    correspond only where the two vocabularies have the same tokens.
+    correspond only where the two vocabularies have the same tokens, but for those that one has after all of the other's.
     """
     related = relation(first.history, second.history)
     ours, theirs = _tensors(first, related.first), _tensors(second, related.second)
-    same_tokens = first.tokenizer.vocab_size == second.tokenizer.vocab_size and _same_but_renamed(first, second)
+    same_tokens = _same_but_renamed(first, second)
     found: list[TensorCosine] = []
     for name in [name for name in ours if name in theirs]:
         (ours_view, our_tensor), (theirs_view, their_tensor) = ours[name], theirs[name]
@@ -102,8 +102,8 @@ def _tensors(checkpoint: Checkpoint, since: Sequence[Event]) -> dict[str, tuple[
 
 
 def _same_but_renamed(first: Checkpoint, second: Checkpoint) -> bool:
-    """Whether the vocabularies differ at most in tokens that were reserved in one of them."""
-    pairs = zip(first.tokenizer.tokens, second.tokenizer.tokens, strict=True)
+    """Whether the vocabularies differ at most in tokens that were reserved in one of them, or added after all others."""
+    pairs = zip(first.tokenizer.tokens, second.tokenizer.tokens, strict=False)
     return all(ours == theirs or is_reserved(ours) or is_reserved(theirs) for ours, theirs in pairs)
 
 
@@ -113,8 +113,9 @@ def _tokens(first: Checkpoint, second: Checkpoint) -> list[TokenCosine]:
     if size != b.config.head_size:
         return []
     heads = min(a.config.num_heads, b.config.num_heads)
+    both = min(a.config.vocab_size, b.config.vocab_size)
     ours, theirs = (
-        model.tensors["token_embedding"][:, : heads * size].reshape(-1, heads, size).astype(np.float64) for model in (a, b)
+        model.tensors["token_embedding"][:both, : heads * size].reshape(both, heads, size).astype(np.float64) for model in (a, b)
     )
     norms = np.sqrt((ours * ours).sum(2) * (theirs * theirs).sum(2))
     dots = (ours * theirs).sum(2)

@@ -23,6 +23,11 @@ def described(thing: object, *parts: object, **facts: object) -> str:
     return f"{type(thing).__name__}({', '.join([*map(repr, parts), *(f'{name}={fact!r}' for name, fact in facts.items())])})"
 
 
+def counted(number: int, noun: str) -> str:
+    """1 step, 1,234 steps."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def amount(size: int) -> str:
     """1.2 GiB."""
     for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20)):

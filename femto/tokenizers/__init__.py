@@ -18,6 +18,7 @@ from femto.tokenizers.bpe_training import Drop
 from femto.tokenizers.byte import ByteTokenizer
 from femto.tokenizers.char import CharTokenizer
 from femto.tokenizers.files import KINDS, MAX_FILE_BYTES, check_target, from_json, load, save, to_text
+from femto.tokenizers.finding import Occurrences, occurrences
 from femto.tokenizers.huggingface import to_huggingface
 from femto.tokenizers.pairs import Merge
 from femto.tokenizers.stream import StreamDecoder
@@ -31,6 +32,7 @@ __all__ = [
     "CharTokenizer",
     "Drop",
     "Merge",
+    "Occurrences",
     "StreamDecoder",
     "Tokenizer",
     "build",
@@ -38,6 +40,7 @@ __all__ = [
     "check_target",
     "from_json",
     "load",
+    "occurrences",
     "save",
     "to_huggingface",
     "to_text",

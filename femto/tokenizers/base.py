@@ -88,8 +88,12 @@ class Tokenizer:
         are matched as they are. If case insensitive, the text is first lower-cased by ``str.lower``; bytes input too,
         where invalid bytes stay as they are. Raises TypeError on anything else.
         """
+        return self._longest_match.encode(self.matched_bytes(text))
+
+    def matched_bytes(self, text: str | bytes) -> bytes:
+        """The bytes that encode looks at: text as UTF-8, lower-cased if case insensitive. Raises TypeError as encode does."""
         self._check_text(text)
-        return self._longest_match.encode(b"".join(self._utf8_pieces(text)))
+        return b"".join(self._utf8_pieces(text))
 
     def decode(self, ids: ArrayLike) -> str:
         """The text of ids, shape (N,), integers; what is not valid UTF-8 becomes U+FFFD. Errors as in decode_bytes."""

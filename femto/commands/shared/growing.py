@@ -1,4 +1,4 @@
-"""What `insert-layer`, `insert-head` and `extend-context` share: their options, and the way from one file to another."""
+"""What commands that make larger models share: options, and the way from one file to another."""
 
 import os
 from collections.abc import Callable
@@ -29,6 +29,14 @@ def growth_options(output: str) -> Callable[[Decorated], Decorated]:
     )
 
 
+def check_output(input: str, output: str, force: bool) -> None:
+    """Raise CheckpointError unless the output may be written: to no file, to the input itself, or to any other by force."""
+    from femto import checkpoint
+
+    same = os.path.exists(output) and os.path.exists(input) and os.path.samefile(input, output)
+    checkpoint.check_target(output, replace=force or same)
+
+
 def grow(
     change: "Callable[[Checkpoint, int], Checkpoint]",
     input: str,
@@ -42,8 +50,7 @@ def grow(
     from femto import checkpoint, growth
     from femto.system import random_numbers
 
-    same = os.path.exists(output) and os.path.exists(input) and os.path.samefile(input, output)
-    checkpoint.check_target(output, replace=force or same)
+    check_output(input, output, force)
     with checkpoint.locked(output):
         loaded = checkpoint.load(input)
         grown = change(loaded, random_numbers.fresh_seed() if seed is None else seed)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from femto.analysis.lineage import Event
     from femto.checkpoint.history import History
 
+SHOWN_TOKENS = 6  # of those that were added at once
+
 
 def recent_loss(history: "History", last: int = 10) -> str:
     """ ", loss 1.2345 over the last 10", or of as many steps as there are; nothing without steps."""
@@ -31,6 +33,11 @@ def _entry_line(event: "Event") -> str:
     if kind == "init-with":
         kept = f" and {entry['kept_tokens']} of its tokens" if "kept_tokens" in entry else ""
         return f"init-with the layers of a model after {entry.get('parent_steps')} steps{kept}, seed {entry.get('seed')}"
+    if kind == "add-token":
+        added = entry.get("tokens")
+        names = [repr(name) for name in added] if isinstance(added, list) else []
+        more = f" and {len(names) - SHOWN_TOKENS:,} more" if len(names) > SHOWN_TOKENS else ""
+        return f"add-token {', '.join(names[:SHOWN_TOKENS])}{more}, from id {entry.get('first')} on"
     if kind == "rename-token":
         return f"rename-token {entry.get('token_id')}, {entry.get('before')!r} is {entry.get('after')!r} now"
     if kind == "insert-layer":
