@@ -119,7 +119,11 @@ def from_text(name: str, text: str | bytes, tokenizer: Tokenizer) -> Dataset:
 
 
 def from_documents(name: str, documents: Sequence[bytes], tokenizer: Tokenizer) -> Dataset:
-    """Documents in memory as a data set, one after another; none is encoded together with its neighbours."""
+    """Documents in memory as a data set, one after another; none is encoded together with its neighbours.
+
+    Between them stands the tokenizer's document separator, if it has one: as if it stood there in the text.
+    """
+    documents = _separated(documents, tokenizer.document_separator)
     digest = hashlib.sha256()
     for document in documents:
         digest.update(document)
@@ -128,6 +132,12 @@ def from_documents(name: str, documents: Sequence[bytes], tokenizer: Tokenizer) 
     name = name.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes, a history is UTF-8
     num_bytes = sum(map(len, documents))
     return Dataset(name, digest.hexdigest(), num_bytes, together, tokenizer.count_unknown(together))
+
+
+def _separated(documents: Sequence[bytes], separator: bytes | None) -> Sequence[bytes]:
+    if separator is None:
+        return documents
+    return [piece for document in documents for piece in (separator, document)][1:]
 
 
 def split(ids: Ids, validation_split: float, name: str = "the data set") -> tuple[Ids, Ids]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from femto import tokenizers
@@ -166,8 +166,6 @@ def test_events_tell_what_became_of_the_vocabulary() -> None:
     ("text", "vocab_size", "message"),
     [
         ("", 100, "no character"),
-        ("a", 100, "too small, .* for 100 tokens that are all used: it gives 2"),
-        ("abcdefgh", 100, "for 100 tokens that are all used: it gives 9"),
         (b"\xff\xfe\x80", 100, "no character"),
         (TEXT, 11, "vocab_size must be from 12 to 65,536, not 11"),
         (TEXT, 65_537, "not 65537"),
@@ -200,10 +198,7 @@ def test_names_that_encode_never_finds_are_never_learnt() -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from([*WORDS, "x", "\ud800", "\x00", "\u2028"]), min_size=100, max_size=300).map("".join), st.data())
 def test_text_of_the_same_characters_comes_back(text: str, data: st.DataObject) -> None:
-    try:
-        made = BpeTokenizer.from_text(text, len(set(text)) + 12)
-    except TokenizerError:
-        assume(False)  # a text that repeats itself gives few tokens
+    made = BpeTokenizer.from_text(text, len(set(text)) + 12)
     characters = sorted(set(text) - {"\ud800"})
     other = data.draw(st.text(st.sampled_from(characters)))
     assert made.decode(made.encode(other)) == other
@@ -314,7 +309,7 @@ def test_the_file_of_the_logs_program_is_read() -> None:
         (["<unk>", "a", "<unk>"], "token 2 repeats token 0: '<unk>'"),
         ({**LOG_FORM, "unit": "Word"}, "'unit' must be 'Char' or 'Byte', not \"Word\""),
         ({**LOG_FORM, "unk": 2}, "unk is 2, but token 1 is '<unk>'"),
-        ({**LOG_FORM, "unk": 7}, "'unk' must be the id of a token"),
+        ({**LOG_FORM, "unk": 7}, "'unk' is 7, but token 1 is '<unk>': a token's place is its id; write 1 for unk"),
         ({**LOG_FORM, "unk": None}, "unk is null, but token 1"),
         ({**LOG_FORM, "case_sensitive": "yes"}, "'case_sensitive' must be true or false"),
         ({**LOG_FORM, "tokens": []}, "'tokens' must be an object"),

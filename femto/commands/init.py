@@ -11,6 +11,7 @@ from femto.commands.shared.options import (
     case_option,
     force_option,
     json_option,
+    keep_options,
     model_option,
     option,
     preset_option,
@@ -41,6 +42,7 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
     values="0 or more; the vocabulary has at most 65,536 tokens",
     help="How many placeholders to add to the vocabulary, for tokens that you name later with rename-token.",
 )
+@keep_options
 @case_option
 @option(
     "--positional-encoding",
@@ -98,6 +100,8 @@ def _init(
     tokenizer: str,
     tokenizer_data: str | None,
     reserve_tokens: int,
+    keep: tuple[str, ...],
+    document_separator: str | None,
     case_sensitive: bool | None,
     positional_encoding: str | None,
     block: str | None,
@@ -112,7 +116,8 @@ def _init(
     from femto.system import random_numbers
 
     checkpoint.check_target(model, replace=force)
-    made = _tokenizer(tokenizer, tokenizer_data, case_sensitive, reserve_tokens)
+    made = _tokenizer(tokenizer, tokenizer_data, case_sensitive)
+    made = _with_more(made, keep, document_separator, reserve_tokens, tokenizer_data)
     chosen = config.PRESETS[preset]
     changes: dict[str, Any] = {
         "positional_encoding": positional_encoding,
@@ -129,21 +134,31 @@ def _init(
     report(model, model_config, seed, as_json, preset=preset)
 
 
-def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None, reserve_tokens: int) -> "Tokenizer":
+def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None) -> "Tokenizer":
     from femto import checkpoint, data, tokenizers
 
     if kind != "bpe":
         if path is not None and kind != "char":
             raise click.UsageError(f"--tokenizer-data is for char and bpe tokenizers; {kind} needs none")
         text = data.read_text(path or "dataset.txt") if kind == "char" else None
-        return tokenizers.build(kind, text, case_sensitive is not False, reserve_tokens)
+        return tokenizers.build(kind, text, case_sensitive is not False)
     path = path or "tokenizer.json"
     loaded = checkpoint.load_tokenizer(path)
     if case_sensitive not in (None, loaded.case_sensitive):
         case = "sensitive" if loaded.case_sensitive else "insensitive"
         raise click.UsageError(f"{path} is case {case}, and stays so; train-bpe decides that")
-    if reserve_tokens and loaded.num_reserved:  # the journal's experiment 32 had twice as many as its author wanted
+    return loaded
+
+
+def _with_more(
+    made: "Tokenizer", keep: tuple[str, ...], document_separator: str | None, reserve_tokens: int, path: str | None
+) -> "Tokenizer":
+    from femto.tokenizers import BpeTokenizer
+
+    if reserve_tokens and made.num_reserved:  # the journal's experiment 32 had twice as many as its author wanted
         raise click.UsageError(
-            f"{path} has {loaded.num_reserved} reserved tokens already; give --reserve-tokens to train-bpe only"
+            f"{path or 'tokenizer.json'} has {made.num_reserved} reserved tokens already; give --reserve-tokens to train-bpe only"
         )
-    return loaded.with_reserved(reserve_tokens)
+    if keep or document_separator is not None:
+        made = BpeTokenizer.keeping(made, keep, document_separator)
+    return made.with_reserved(reserve_tokens)

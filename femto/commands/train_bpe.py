@@ -7,6 +7,8 @@ from femto.commands.shared.options import (
     case_option,
     dataset_option,
     json_option,
+    keep_options,
+    marker_note,
     option,
     print_json,
     quiet_option,
@@ -22,7 +24,8 @@ from femto.commands.shared.options import (
     "--vocab-size",
     default=768,
     type=click.IntRange(12, 65_536),
-    help="How many tokens to learn. <unk> and single characters count.",
+    help="How many tokens to learn. <unk>, single characters and kept tokens count. A text that has no use for so many gives "
+    "fewer.",
 )
 @option(
     "--reserve-tokens",
@@ -30,6 +33,7 @@ from femto.commands.shared.options import (
     values="0 or more; with --vocab-size at most 65,536",
     help="How many placeholders to add, for tokens that you name later with rename-token. They do not count as learnt.",
 )
+@keep_options
 @case_option
 @quiet_option
 @json_option
@@ -38,6 +42,8 @@ def train_bpe(
     tokenizer_data: str,
     vocab_size: int,
     reserve_tokens: int,
+    keep: tuple[str, ...],
+    document_separator: str | None,
     case_sensitive: bool | None,
     quiet: bool,
     as_json: bool,
@@ -47,17 +53,23 @@ def train_bpe(
     If --dataset is a folder, every file below it counts, except hidden ones, and no token spans two files. The same data gives
     the same vocabulary file, which can be read and edited.
     """
+    import numpy as np
+
     from femto import data, tokenizers
-    from femto.commands.shared.progress import VocabularyProgress
+    from femto.commands.shared.progress import VocabularyProgress, shown_token
 
     tokenizers.check_target(tokenizer_data)
     tokenizers.check_reserved(reserve_tokens, vocab_size)
     documents = data.read_documents(dataset)
     with VocabularyProgress(vocab_size, quiet) as progress:
-        made = tokenizers.BpeTokenizer.from_documents(documents, vocab_size, case_sensitive is not False, progress.show)
+        made = tokenizers.BpeTokenizer.from_documents(
+            *(documents, vocab_size, case_sensitive is not False, progress.show), keep=keep, document_separator=document_separator
+        )
     reserved = made.with_reserved(reserve_tokens)
     encoded = data.from_documents(dataset, documents, made)
     tokenizers.save(reserved, tokenizer_data)
+    counts = np.bincount(encoded.ids, minlength=made.vocab_size)
+    kept = {token: int(counts[made.tokens.index(token)]) for token in made.kept}
     bytes_per_token = encoded.num_bytes / len(encoded.ids)
     if as_json:
         print_json(
@@ -67,6 +79,7 @@ def train_bpe(
                 "documents": len(documents),
                 "vocab_size": reserved.vocab_size,
                 "reserved": reserve_tokens,
+                "kept": {token.decode(): count for token, count in kept.items()},
                 "tokens": len(encoded.ids),
                 "bytes_per_token": bytes_per_token,
                 "unknown_share": encoded.unknown_share,
@@ -74,5 +87,12 @@ def train_bpe(
         )
         return
     unknown_warning(encoded.num_unknown, len(encoded.ids), dataset)
+    if made.vocab_size < vocab_size:
+        fewer = f"{dataset} has a use for {made.vocab_size} tokens, not for {vocab_size}"
+        click.echo(f"note: {fewer}: a larger text, or one that repeats itself less, gives more", err=True)
+    for name, count in tokenizers.markers(documents, made.kept).items():
+        marker_note(name, count, dataset, "and tokens may run across it; --keep makes it one token")
     also = f", {reserve_tokens} of them reserved" if reserve_tokens else ""
+    for token, count in kept.items():
+        click.echo(f"{dataset} has {shown_token(token)} {count:,} times")
     click.echo(f"{tokenizer_data}: {reserved.vocab_size} tokens{also}; {bytes_per_token:.3f} bytes of {dataset} a token")

@@ -7,7 +7,8 @@
 'hell'
 
 One kind a file. A new kind is a subclass of Tokenizer with a ``kind`` name, a line in ``files.KINDS``, and, if it can
-be made from a text without options, a line in ``_build``. `BpeTokenizer.from_documents` learns a vocabulary.
+be made from a text without options, a line in ``_build``. `BpeTokenizer.from_documents` learns a vocabulary, and
+`BpeTokenizer.keeping` makes a tokenizer keep tokens whole.
 """
 
 from femto.errors import TokenizerError
@@ -20,6 +21,7 @@ from femto.tokenizers.char import CharTokenizer
 from femto.tokenizers.files import KINDS, MAX_FILE_BYTES, check_target, from_json, load, save, to_text
 from femto.tokenizers.finding import Occurrences, occurrences
 from femto.tokenizers.huggingface import to_huggingface
+from femto.tokenizers.kept import markers
 from femto.tokenizers.pairs import Merge
 from femto.tokenizers.stream import StreamDecoder
 
@@ -40,6 +42,7 @@ __all__ = [
     "check_target",
     "from_json",
     "load",
+    "markers",
     "occurrences",
     "save",
     "to_huggingface",

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from femto.config import MAX_VOCABULARY
 from femto.errors import TokenizerError
+from femto.tokenizers.kept import KeptMatch
 from femto.tokenizers.longest_match import LongestMatch
 from femto.tokenizers.reserved import is_reserved, reserved_names
 
@@ -23,6 +24,8 @@ UNKNOWN = b"<unk>"  # the name of the unknown token: printed by decode, never ma
 MAX_TOKENS = MAX_VOCABULARY
 MAX_TOKEN_BYTES = 1024
 PIECE = 1 << 18  # characters, bytes or ids handled at a time, so that temporary arrays stay small
+
+OTHER_TOKENS = 'for other tokens, kind must be "bpe"'  # what to do about a vocabulary that its kind cannot have
 
 _SPACE = re.compile("[\n ]")
 
@@ -41,22 +44,36 @@ class Tokenizer:
     """
 
     kind: ClassVar[str] = ""  # what a file calls it; a bare token list has no kind and no file
+    may_keep: ClassVar[bool] = True  # whether it may have kept tokens
 
-    def __init__(self, tokens: Sequence[bytes], unk_id: int | None, case_sensitive: bool = True) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[bytes],
+        unk_id: int | None,
+        case_sensitive: bool = True,
+        kept: Sequence[bytes] = (),
+        document_separator: bytes | None = None,
+    ) -> None:
         """Check and keep a vocabulary.
 
         tokens: the bytes of each id: 1 to 65,536 distinct tokens of 1 to 1024 bytes. Those with a reserved name (see
             ``reserved.py``) are never matched by :meth:`encode`, like ``<unk>``.
         unk_id: the id of ``b"<unk>"``, or None if the tokens hold each of the 256 bytes, so that nothing is unknown.
         case_sensitive: if False, :meth:`encode` lower-cases the text first; tokens with capitals then never match.
+        kept: those of the tokens that :meth:`encode` finds wherever they stand, also where a token that begins earlier would
+            take some of their bytes.
+        document_separator: the kept token that stands between the documents of a data set, or None for nothing.
 
         Raises TokenizerError with one line that names the token or field.
         """
         self.tokens: tuple[bytes, ...] = tuple(tokens)
         self.unk_id = unk_id
         self.case_sensitive = case_sensitive
+        self.kept: tuple[bytes, ...] = tuple(kept)
+        self.document_separator = document_separator
         self._check_tokens()
         self._check_unknown()
+        self._check_kept()
         self._check_kind()
 
     @property
@@ -77,18 +94,21 @@ class Tokenizer:
         check_reserved(count, len(self.tokens))
         taken = set(self.tokens)
         names = islice((name for name in reserved_names() if name not in taken), count)
-        return type(self)([*self.tokens, *names], self.unk_id, self.case_sensitive)
+        tokens = [*self.tokens, *names]
+        return type(self)(tokens, self.unk_id, self.case_sensitive, self.kept, self.document_separator)
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         """Turn text into token ids, int32, shape (N,), N at most the number of UTF-8 bytes.
 
         The longest token that matches wins at each position; a byte that begins no token gives one ``<unk>``. The text
-        ``<unk>`` is ordinary text, and so is the name of a reserved token.
+        ``<unk>`` is ordinary text, and so is the name of a reserved token. Kept tokens come before all others: what lies between
+        them is encoded piece by piece.
         A lone surrogate in a str stands for the three bytes that "surrogatepass" gives. Bytes that are not valid UTF-8
         are matched as they are. If case insensitive, the text is first lower-cased by ``str.lower``; bytes input too,
         where invalid bytes stay as they are. Raises TypeError on anything else.
         """
-        return self._longest_match.encode(self.matched_bytes(text))
+        match = self._kept_match if self.kept else self._longest_match
+        return match.encode(self.matched_bytes(text))
 
     def matched_bytes(self, text: str | bytes) -> bytes:
         """The bytes that encode looks at: text as UTF-8, lower-cased if case insensitive. Raises TypeError as encode does."""
@@ -136,12 +156,14 @@ class Tokenizer:
             "kind": self.kind,
             "case_sensitive": self.case_sensitive,
             "unk": self.unk_id,
+            **({"keep": [readable(token) for token in self.kept]} if self.kept else {}),
+            **({"document_separator": readable(self.document_separator)} if self.document_separator is not None else {}),
             "tokens": self.readable_tokens(),
         }
 
     def readable_tokens(self) -> list[str | list[int]]:
         """Each token as a string if it is valid UTF-8, else as a list of its bytes."""
-        return [_readable(token) for token in self.tokens]
+        return [readable(token) for token in self.tokens]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self._identity() == other._identity()
@@ -174,11 +196,18 @@ class Tokenizer:
 
     @cached_property
     def _longest_match(self) -> LongestMatch:
-        unknown = -1 if self.unk_id is None else self.unk_id  # -1 is never used: without <unk>, every byte is a token
-        return LongestMatch(self.tokens, self.ordinary_ids, unknown)
+        return LongestMatch(self.tokens, self.ordinary_ids, self._unknown)
+
+    @cached_property
+    def _kept_match(self) -> KeptMatch:
+        return KeptMatch(self.tokens, self.ordinary_ids, self._unknown, self.kept)
+
+    @property
+    def _unknown(self) -> int:
+        return -1 if self.unk_id is None else self.unk_id  # -1 is never used: without <unk>, every byte is a token
 
     def _identity(self) -> tuple[object, ...]:
-        return self.kind, self.case_sensitive, self.unk_id, self.tokens
+        return self.kind, self.case_sensitive, self.unk_id, self.tokens, self.kept, self.document_separator
 
     def _check_text(self, text: object) -> None:
         if not isinstance(text, str | bytes):
@@ -211,10 +240,25 @@ class Tokenizer:
     def _check_unknown(self) -> None:
         named = self.tokens.index(UNKNOWN) if UNKNOWN in self.tokens else None
         if self.unk_id != named:
-            where = "no token is" if named is None else f"token {named} is"
-            raise TokenizerError(f"unk is {'null' if self.unk_id is None else self.unk_id}, but {where} '<unk>'")
+            where = "no token is '<unk>'" if named is None else moved(named)
+            raise TokenizerError(f"unk is {'null' if self.unk_id is None else self.unk_id}, but {where}")
         if self.unk_id is None and len({token for token in self.tokens if len(token) == 1}) < 256:
             raise TokenizerError("unk is missing: '<unk>' is needed unless each of the 256 bytes is a token")
+
+    def _check_kept(self) -> None:
+        if self.kept and not self.may_keep:
+            raise TokenizerError(f"keep: a tokenizer of kind {self.kind} keeps no tokens; {OTHER_TOKENS}")
+        ordinary = {self.tokens[index] for index in self.ordinary_ids}
+        for place, name in enumerate(self.kept):
+            if name not in ordinary:
+                raise TokenizerError(f"keep: {show(name)} is not a token that texts may have")
+            if name in self.kept[:place]:
+                raise TokenizerError(f"keep: {show(name)} is there twice")
+            text = name.decode("utf-8", "surrogateescape")
+            if not self.case_sensitive and text.lower() != text:
+                raise TokenizerError(f"keep: {show(name)} has capitals, which a case-insensitive tokenizer never finds")
+        if self.document_separator is not None and self.document_separator not in self.kept:
+            raise TokenizerError(f"document_separator: {show(self.document_separator)} is not among the tokens to keep")
 
 
 def check_reserved(count: int, vocab_size: int) -> None:
@@ -254,13 +298,19 @@ def text_pieces(text: str, lower: bool) -> Iterator[str]:
         start = stop
 
 
+def moved(unk_id: int) -> str:
+    """What is wrong when `<unk>` has this id and the field says another, as after an edit."""
+    return f"token {unk_id} is '<unk>': a token's place is its id; write {unk_id} for unk"
+
+
 def show(token: bytes) -> str:
     """A token for an error message: on one line, and not long."""
-    shown = repr(_readable(token))
+    shown = repr(readable(token))
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
-def _readable(token: bytes) -> str | list[int]:
+def readable(token: bytes) -> str | list[int]:
+    """A token as a string if it is valid UTF-8, else as a list of its bytes."""
     try:
         return token.decode("utf-8")
     except UnicodeDecodeError:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from femto.errors import TokenizerError
 from femto.tokenizers.base import MAX_TOKENS, PIECE, UNKNOWN, utf8_pieces
+from femto.tokenizers.kept import KeptTokens
 from femto.tokenizers.longest_match import LongestMatch
 from femto.tokenizers.pairs import Merge, Pairs
 
@@ -40,17 +41,26 @@ class Drop:
 
 
 def learn(
-    documents: Iterable[str | bytes], vocab_size: int, case_sensitive: bool, show: Callable[[Merge | Drop], object]
+    documents: Iterable[str | bytes],
+    vocab_size: int,
+    case_sensitive: bool,
+    show: Callable[[Merge | Drop], object],
+    kept: Sequence[bytes] = (),
 ) -> list[bytes]:
-    """The tokens of a vocabulary: the characters of the documents by code point, the merges as learnt, then `<unk>`.
+    """The tokens of a vocabulary: the characters of the documents by code point, the merges as learnt, those kept, then `<unk>`.
 
-    Exactly vocab_size of them, 12 to 65,536. All characters are among them if they are at most vocab_size - 10, else the most
-    frequent ones. Every merge is used when the documents are encoded.
-    show: called with each event. Raises TokenizerError if the documents are too small for that many tokens.
+    vocab_size of them, 12 to 65,536, or fewer if the documents have no use for so many. All characters are among them if they
+    are at most vocab_size - 10, less those kept, else the most frequent ones. Every merge is used when the documents are encoded.
+    show: called with each event. kept: what is cut out of the documents before they are learnt from.
+    Raises TokenizerError if vocab_size is out of range or there is no character.
     """
-    if not NOT_CHARACTERS + 2 <= vocab_size <= MAX_TOKENS:
-        raise TokenizerError(f"vocab_size must be from {NOT_CHARACTERS + 2} to {MAX_TOKENS:,}, not {vocab_size}")
+    least = NOT_CHARACTERS + 2 + len(kept)
+    if not least <= vocab_size <= MAX_TOKENS:
+        raise TokenizerError(f"vocab_size must be from {least} to {MAX_TOKENS:,}, not {vocab_size}")
+    vocab_size -= len(kept)
     text = BOUNDARY.join(b"".join(utf8_pieces(document, case_sensitive)) for document in documents)
+    if kept:
+        text = BOUNDARY.join(KeptTokens(kept).split(text)[0])
     characters = most_frequent_characters(text, vocab_size - NOT_CHARACTERS)
     if not characters:
         raise TokenizerError("there is no character in the data to learn tokens from")
@@ -59,16 +69,13 @@ def learn(
     learning.shrink(max(round(SHRINK * vocab_size), 1 + len(characters)))
     learning.grow(round(GROW * vocab_size))
     learning.fill(vocab_size)
-    if len(learning.tokens) < vocab_size:  # a text that repeats itself has little use for so many; fewer are more modest
+    tokens = learning.tokens
+    if len(tokens) < vocab_size:  # a text that repeats itself has little use for so many; fewer are more modest
         learning = Learning(text, characters, show)
         learning.grow(vocab_size)
         learning.fill(vocab_size)
-    if len(learning.tokens) < vocab_size:
-        raise TokenizerError(
-            f"the data is too small, or repeats itself too much, for {vocab_size} tokens that are all used: "
-            f"it gives {len(learning.tokens)}; take more data or a smaller vocabulary"
-        )
-    return [*learning.tokens[1:], UNKNOWN]
+        tokens = max(tokens, learning.tokens, key=len)
+    return [*tokens[1:], *kept, UNKNOWN]
 
 
 def expected_merges(vocab_size: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto.errors import TokenizerError
-from femto.tokenizers.base import UNKNOWN, Tokenizer, show, text_pieces
+from femto.tokenizers.base import OTHER_TOKENS, UNKNOWN, Tokenizer, show, text_pieces
 
 MAX_CHARACTERS = 8192
 
@@ -25,6 +25,7 @@ class CharTokenizer(Tokenizer):
     """
 
     kind = "char"
+    may_keep = False
 
     @classmethod
     def from_text(cls, text: str, case_sensitive: bool = True) -> "CharTokenizer":
@@ -75,7 +76,7 @@ class CharTokenizer(Tokenizer):
                 continue
             character = token.decode("utf-8", "surrogateescape")
             if len(character) != 1 or "\ud800" <= character <= "\udfff":
-                raise TokenizerError(f"char tokenizer: token {index} must be one character, not {show(token)}")
+                raise TokenizerError(f"char tokenizer: token {index} must be one character, not {show(token)}; {OTHER_TOKENS}")
             if not self.case_sensitive and character.lower() != character:
                 raise TokenizerError(f"char tokenizer, case insensitive: token {index} is a capital: {show(token)}")
 

@@ -16,6 +16,9 @@
 The place of a token is its id. A token that is not valid UTF-8 is a list of its bytes, such as ``[226, 130]``.
 Reserved tokens, ``<|reserved_token_`` with 32 hexadecimal digits and ``|>``, may follow all others.
 
+Files of kind ``bpe`` may have two more fields before ``tokens``: ``"keep"``, the list of the tokens that are kept, and
+``"document_separator"``, the one of them that stands between the documents of a data set.
+
 Two more forms are read, never written, both of kind ``bpe``: the list of tokens alone, case sensitive; and the form of the
 original program, ``{"unit": "Char", "case_sensitive": true, "unk": 1, "tokens": {"1": [60, 117, 110, 107, 62], "0": [97]}}``.
 """
@@ -27,7 +30,7 @@ from femto.errors import TokenizerError
 from femto.system import files, strict_json
 from femto.system.files import check_writable, write_atomically
 from femto.tokenizers.ascii import AsciiTokenizer
-from femto.tokenizers.base import MAX_TOKENS, UNKNOWN, Tokenizer
+from femto.tokenizers.base import MAX_TOKENS, UNKNOWN, Tokenizer, moved
 from femto.tokenizers.bpe import BpeTokenizer
 from femto.tokenizers.byte import ByteTokenizer
 from femto.tokenizers.char import CharTokenizer
@@ -36,6 +39,7 @@ KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (AsciiTokenizer
 
 _VERSION = 1
 _FIELDS = ("format", "version", "kind", "case_sensitive", "unk", "tokens")
+_KEEPING = ("keep", "document_separator")  # fields that may be left out
 _LOG_FIELDS = ("unit", "case_sensitive", "unk", "tokens")
 MAX_FILE_BYTES = 32 << 20  # 65,536 tokens of 500 letters; in memory, JSON may take 40 times its bytes
 
@@ -56,13 +60,22 @@ def from_json(document: object) -> Tokenizer:
         raise TokenizerError(f"field 'version' must be a positive integer, not {_brief(version)}")
     if version > _VERSION:
         raise TokenizerError(f"version {_brief(version)} of the tokenizer format is newer than this femto understands")
-    kind, case_sensitive, unk_id, listed = _values(document, _FIELDS)[2:]
+    kind, case_sensitive, unk_id, listed = _values(document, _FIELDS, _KEEPING)[2:]
     if not isinstance(kind, str) or kind not in KINDS:
         raise TokenizerError(f"field 'kind' must be one of {', '.join(KINDS)}, not {_brief(kind)}")
     if not isinstance(listed, list):
         raise TokenizerError(f"field 'tokens' must be a list, not {_json_type(listed)}")
     tokens = _tokens(listed, "field 'tokens'")
-    return KINDS[kind](tokens, _unknown_id(unk_id, len(tokens)), _case_sensitive(case_sensitive))
+    kept, separator = document.get("keep", []), document.get("document_separator")
+    if not isinstance(kept, list):
+        raise TokenizerError(f"field 'keep' must be a list of tokens, not {_json_type(kept)}")
+    return KINDS[kind](
+        tokens,
+        _unknown_id(unk_id, tokens),
+        _case_sensitive(case_sensitive),
+        [_token("keep", value) for value in kept[: len(tokens) + 1]],  # more would be there twice
+        None if separator is None else _token("document_separator", separator),
+    )
 
 
 def _from_log(document: dict[str, object]) -> Tokenizer:
@@ -79,16 +92,16 @@ def _from_log(document: dict[str, object]) -> Tokenizer:
                 f"token {name} is missing: {len(names)} ids must be 0 to {len(names) - 1}; there is {_brief(found)}"
             )
     tokens = _tokens([by_id[name] for name in names], "field 'tokens'")
-    return BpeTokenizer(tokens, _unknown_id(unk_id, len(tokens)), _case_sensitive(case_sensitive))
+    return BpeTokenizer(tokens, _unknown_id(unk_id, tokens), _case_sensitive(case_sensitive))
 
 
-def _values(document: dict[str, object], fields: tuple[str, ...]) -> tuple[object, ...]:
+def _values(document: dict[str, object], fields: tuple[str, ...], optional: tuple[str, ...] = ()) -> tuple[object, ...]:
     for field in fields:
         if field not in document:
             raise TokenizerError(f"field '{field}' is missing")
     for field in document:
-        if field not in fields:
-            raise TokenizerError(f"field {_brief(field)} is not known; the fields are {', '.join(fields)}")
+        if field not in fields + optional:
+            raise TokenizerError(f"field {_brief(field)} is not known; the fields are {', '.join(fields + optional)}")
     return tuple(document[field] for field in fields)
 
 
@@ -98,16 +111,19 @@ def _case_sensitive(value: object) -> bool:
     return value
 
 
-def _unknown_id(value: object, vocab_size: int) -> int | None:
-    if value is not None and not (type(value) is int and 0 <= value < vocab_size):
-        raise TokenizerError(f"field 'unk' must be the id of a token or null, not {_brief(value)}")
-    return value
+def _unknown_id(value: object, tokens: list[bytes]) -> int | None:
+    if value is None or (type(value) is int and 0 <= value < len(tokens)):
+        return value
+    if UNKNOWN in tokens:
+        place = tokens.index(UNKNOWN)
+        raise TokenizerError(f"field 'unk' is {_brief(value)}, but {moved(place)}")
+    raise TokenizerError(f"field 'unk' must be the id of a token or null, not {_brief(value)}")
 
 
 def _tokens(values: list[object], what: str) -> list[bytes]:
     if not 1 <= len(values) <= MAX_TOKENS:
         raise TokenizerError(f"{what} has {len(values)} tokens; a vocabulary has 1 to {MAX_TOKENS}")
-    return [_token(index, value) for index, value in enumerate(values)]
+    return [_token(f"token {index}", value) for index, value in enumerate(values)]
 
 
 def load(path: str | os.PathLike[str]) -> Tokenizer:
@@ -157,25 +173,27 @@ def to_text(tokenizer: Tokenizer) -> str:
     document = tokenizer.to_json()
     tokens = document.pop("tokens")
     assert isinstance(tokens, list)
-    fields = "".join(f"  {json.dumps(field)}: {json.dumps(value)},\n" for field, value in document.items())
+    fields = "".join(f"  {json.dumps(field)}: {_one_line(value)},\n" for field, value in document.items())
     lines = ",\n".join(f"    {_one_line(token)}" for token in tokens)
     return f'{{\n{fields}  "tokens": [\n{lines}\n  ]\n}}\n'
 
 
-def _token(index: int, value: object) -> bytes:
+def _token(what: str, value: object) -> bytes:
     if isinstance(value, str):
         try:
             return value.encode()
         except UnicodeEncodeError as error:
-            raise TokenizerError(f"token {index} has a lone surrogate: {_brief(value)}") from error
+            raise TokenizerError(f"{what} has a lone surrogate: {_brief(value)}") from error
     if isinstance(value, list) and all(type(byte) is int and 0 <= byte <= 255 for byte in value):
         return bytes(value)
-    raise TokenizerError(f"token {index} must be a string or a list of bytes (0 to 255), not {_brief(value)}")
+    raise TokenizerError(f"{what} must be a string or a list of bytes (0 to 255), not {_brief(value)}")
 
 
-def _one_line(token: object) -> str:
-    """JSON of a token: letters of every script as they are, all that an editor might not show escaped."""
-    return json.dumps(token, ensure_ascii=isinstance(token, str) and not token.isprintable())
+def _one_line(value: object) -> str:
+    """JSON of a token or a list: letters of every script as they are, all that an editor might not show escaped."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_one_line, value))}]"
+    return json.dumps(value, ensure_ascii=isinstance(value, str) and not value.isprintable())
 
 
 def _json_type(value: object) -> str:

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto.errors import TokenizerError
-from femto.tokenizers.base import PIECE, UNKNOWN, Tokenizer, show
+from femto.tokenizers.base import OTHER_TOKENS, PIECE, UNKNOWN, Tokenizer, show
 
 
 class SingleByteTokenizer(Tokenizer):
     """Encoding and decoding by look-up, for single bytes, then perhaps ``<unk>``, then reserved tokens."""
+
+    may_keep = False
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         """As :meth:`Tokenizer.encode`, with one look-up a byte: int32, shape (number of UTF-8 bytes,)."""
@@ -46,10 +48,10 @@ class SingleByteTokenizer(Tokenizer):
         tokens = self.tokens[: len(self.tokens) - self.num_reserved]  # if a reserved one is elsewhere, it is in here
         for index, (token, wanted) in enumerate(zip(tokens, expected, strict=False)):
             if token != wanted:
-                raise TokenizerError(f"{what}: token {index} must be {show(wanted)}, not {show(token)}")
+                raise TokenizerError(f"{what}: token {index} must be {show(wanted)}, not {show(token)}; {OTHER_TOKENS}")
         if len(tokens) != len(expected):
             reserved = f", besides {self.num_reserved} reserved" if self.num_reserved else ""
-            raise TokenizerError(f"{what}: must have {len(expected)} tokens, not {len(tokens)}{reserved}")
+            raise TokenizerError(f"{what}: must have {len(expected)} tokens, not {len(tokens)}{reserved}; {OTHER_TOKENS}")
 
 
 def byte_tokens(values: bytes) -> tuple[bytes, ...]:

@@ -163,6 +163,20 @@ case_option = option(
     default_text="case-sensitive",
     help="Tell upper case from lower case. Case-insensitive turns all text into lower case.",
 )
+keep_options = together(
+    option(
+        "--keep",
+        multiple=True,
+        default_text="none",
+        values="may be given several times",
+        help="A token that is always found whole and never a part of another, such as '<|endoftext|>'.",
+    ),
+    option(
+        "--document-separator",
+        default_text="nothing",
+        help="The token that stands between the files of a folder whenever this vocabulary encodes one. It is kept, too.",
+    ),
+)
 context_option = option(
     "--num-tokens", default=80, values="1 to 65,536", help="The context: how many tokens the model looks at (T)."
 )
@@ -200,3 +214,9 @@ def unknown_warning(count: int, total: int, what: str) -> None:
         what = "standard input" if what == "-" else what
         share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {total:,} tokens"
         click.echo(f"note: {share}: its tokenizer lacks those characters", err=True)
+
+
+def marker_note(name: bytes, count: int, what: str, consequence: str) -> None:
+    """Say on standard error that a text has what looks like a token of its own, and is none that is kept."""
+    shown = json.dumps(name.decode("utf-8", "backslashreplace"), ensure_ascii=False)
+    click.echo(f"note: {shown} stands {count:,} times in {what}, {consequence}", err=True)
