@@ -115,7 +115,7 @@ def test_every_command_and_option_is_explained_in_whole_sentences(words):
 def test_help_tells_values_and_default_in_words():
     shown = " ".join(help_of("infer").split())
     assert "-m, --model PATH The file of the model. [default: model.dat]" in shown
-    assert "--max-new-tokens INTEGER How many tokens to generate. [0 or more; default: 100]" in shown
+    assert "--max-new-tokens INTEGER How many tokens to generate at most. [0 or more; default: 100]" in shown
     assert "[above 0; default: no limit]" in help_of("experiment", "run")
     assert "4 Ctrl-C or SIGTERM has stopped it." in " ".join(help_of("experiment", "run").split("Exit status:")[1].split())
 

@@ -11,6 +11,7 @@ from femto.commands.shared.command_line import command
 from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
     Decorated,
+    argument_bytes,
     by_role_option,
     dataset_option,
     json_option,
@@ -257,12 +258,13 @@ def train(
                 ended = True
             if isinstance(event, Step) and sample_every and event.step % sample_every == 0:
                 sampling = generation.Sampling(seed=event.step)
-                sample = sample_prompt.lstrip("\n")
-                for piece in generation.generate(loaded, sample_prompt, sample_tokens, sampling):
-                    sample += piece.text
+                prompt = argument_bytes(sample_prompt)
+                sample = prompt.lstrip(b"\n")
+                for piece in generation.generate(loaded, prompt, sample_tokens, sampling):
+                    sample += piece.data
                     if stop():
                         break
-                progress.say(sample)
+                progress.say(sample.decode("utf-8", "replace"))
         if steps == 0 and (reset_optimizer or moves):
             checkpoint.save(loaded, model)
     history = loaded.history

@@ -202,6 +202,11 @@ def model_or_tokenizer_option(default: str) -> Callable[[Decorated], Decorated]:
     return option("--model", "-m", default=default, type=click.Path(), help="The file of a model or of a tokenizer.")
 
 
+def argument_bytes(argument: str) -> bytes:
+    """A text of the command line as UTF-8. Bytes that Python could not decode there stay as they are."""
+    return argument.encode("utf-8", "surrogateescape")
+
+
 def print_json(document: object) -> None:
     from femto.system.text import finite
 
