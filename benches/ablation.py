@@ -141,7 +141,7 @@ def train(task: str, row: str, texts: dict[str, str], most_steps: int | None) ->
         step = trainer.step()
         for vector, old in zip(vectors, before, strict=True):  # what the decoupled decay took away
             vector += step.learning_rate * training.weight_decay * old
-    loss = evaluate(made.model, held_out.ids, tokenizer.token_lengths(), 131_072)
+    loss = evaluate(made.model, held_out.ids, tokenizer, 131_072)
     seen = float(made.history.losses[-50:].mean())
     return {"steps": steps, "training_loss": seen, "held_out_loss": loss.nats}
 

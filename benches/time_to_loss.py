@@ -65,7 +65,7 @@ def run_femto(path, threads, seed, steps):
     ids, held_out = data.split(femto.from_text(path, text, tokenizer).ids, training.validation_split, path)
 
     def validate():
-        return femto.evaluate(checkpoint.model, held_out, tokenizer.token_lengths()).nats
+        return femto.evaluate(checkpoint.model, held_out, tokenizer).nats
 
     curve = timed(Trainer(checkpoint, ids).step, validate, steps or FEMTO_STEPS)
     return {

@@ -397,12 +397,25 @@ def test_two_processes_never_work_on_one_model(model):
     assert not Path(".model.dat.lock").exists()
 
 
-def test_an_unknown_character_counts_as_the_byte_it_stands_for(folder):
+def test_an_unknown_character_costs_the_bits_of_the_bytes_it_stands_for(folder):
     Path("accents.txt").write_text("é" * 3000)
     run("init", *SMALL)
     measured = run_json("evaluate", "--dataset", "accents.txt")
     assert measured["unknown_share"] == 1.0
-    assert measured["bits_per_byte"] == pytest.approx(measured["loss"] / math.log(2))
+    assert measured["bits_per_byte"] == pytest.approx(measured["loss"] / math.log(2) + 8)
+    bits = f"bits a byte: {measured['bits_per_byte']:.4f} (8 bits more for each <unk>)"
+    assert bits in run("evaluate", "--dataset", "accents.txt").stdout
+    trained = run("train", "--dataset", "accents.txt", "--steps", 60, "--learning-rate", 0.05, "--validation-split", 0.1)
+    bits = float(re.search(r"validation loss \S+ (\S+) bits a byte \(8 bits more", trained.stderr).group(1))
+    assert 8 <= bits < 8.01  # of text it cannot read, it has learnt that all is <unk>, and no byte
+
+
+def test_init_says_that_the_tokenizer_lacks_the_characters_of_the_text_at_hand(folder):
+    Path("dataset.txt").write_text("나는 집에 간다. " * 40)
+    made = run("init", *SMALL)
+    assert re.search(r"note: 8\d\.\d\d% of dataset.txt is <unk>.*--tokenizer byte", made.stderr)
+    for tokenizer in ("char", "byte"):
+        assert "<unk>" not in run("init", "--force", *SMALL, "--tokenizer", tokenizer).stderr
 
 
 def test_the_demo_trains_evaluates_and_spares_other_models(model):

@@ -34,19 +34,18 @@ def test_a_chunk_has_the_loss_of_its_text_alone(checkpoint, chunk_size, first):
     count = number_of_chunks(ids, chunk_size)
     found = np.concatenate([np.empty(0), *chunk_losses(checkpoint.model, ids, chunk_size, first)])
     assert len(found) == max(0, count - first)
-    lengths = checkpoint.tokenizer.token_lengths()
     for place in random.Random(1).sample(range(first, count), min(5, len(found))) + ([count - 1] if len(found) else []):
         alone = ids[place * chunk_size : (place + 1) * chunk_size]
-        assert found[place - first] == pytest.approx(femto.evaluate(checkpoint.model, alone, lengths).nats, rel=1e-6)
+        assert found[place - first] == pytest.approx(femto.evaluate(checkpoint.model, alone, checkpoint.tokenizer).nats, rel=1e-6)
 
 
 def test_a_chunk_of_many_windows_is_computed_some_at_a_time(checkpoint):
     ids = checkpoint.tokenizer.encode(TEXT * 12)
-    lengths = checkpoint.tokenizer.token_lengths()
     for chunk_size in (len(ids), len(ids) - 3000):
         found = np.concatenate(list(chunk_losses(checkpoint.model, ids, chunk_size)))
         parts = [part for part in (ids[:chunk_size], ids[chunk_size:]) if len(part)]
-        assert found == pytest.approx([femto.evaluate(checkpoint.model, part, lengths).nats for part in parts], rel=1e-6)
+        alone = [femto.evaluate(checkpoint.model, part, checkpoint.tokenizer).nats for part in parts]
+        assert found == pytest.approx(alone, rel=1e-6)
 
 
 def test_every_token_is_in_a_chunk_but_one_that_would_be_alone():
@@ -78,9 +77,9 @@ def test_the_best_and_the_worst_passages_are_shown(files):
     for passage in shown["worst"]:
         assert passage["text"] == TEXT[10 * passage["chunk"] :][:10]
         assert set(passage["text"]) <= set("qzxj") | set(TEXT[850:870])
-    lengths = femto.load("model.dat").tokenizer.token_lengths()
-    ids = femto.load("model.dat").tokenizer.encode(TEXT)
-    parts = [femto.evaluate(femto.load("model.dat").model, part, lengths) for part in (ids[:900], ids[900:])]
+    loaded = femto.load("model.dat")
+    ids = loaded.tokenizer.encode(TEXT)
+    parts = [femto.evaluate(loaded.model, part, loaded.tokenizer) for part in (ids[:900], ids[900:])]
     mean = sum(part.nats * part.num_predictions for part in parts) / sum(part.num_predictions for part in parts)
     assert f"mean loss {mean:.4f} nats a token" in run("chunks", "--chunk-size", 900, "--output", "long.json").stdout
     text = run("chunks", "--chunk-size", 10, "--num-chunks", 1).stdout

@@ -152,7 +152,7 @@ def test_batches_are_windows_of_the_text_that_wrap_round_its_end():
 def test_evaluation_predicts_every_token_but_the_first_once():
     made = new()
     ids = dataset(made).ids[:100]
-    result = evaluate(made.model, ids, made.tokenizer.token_lengths())
+    result = evaluate(made.model, ids, made.tokenizer)
     assert result.num_predictions == 99
     assert result.num_bytes == 99
     assert result.nats == pytest.approx(np.log(made.model.config.vocab_size), abs=0.1)
@@ -280,7 +280,7 @@ def test_the_best_validation_is_kept_told_and_found_and_patience_ends_the_run_ac
     assert kept.history.num_steps == validations[lowest].step and last.history.num_steps == 400
     assert last.history.validations() == made.history.validations()
     held = data.split(data.from_text("text", LITTLE, kept.tokenizer).ids, 0.3)[1]
-    assert evaluate(kept.model, held, kept.tokenizer.token_lengths()).nats == pytest.approx(min(losses), rel=1e-6)
+    assert evaluate(kept.model, held, kept.tokenizer).nats == pytest.approx(min(losses), rel=1e-6)
     codes = [finding.code for finding in find(diagnose(last, data.from_text("text", LITTLE, last.tokenizer)))]
     assert "overfitting" in codes
 

@@ -3,6 +3,7 @@
 import click
 
 from femto.commands.shared.command_line import command
+from femto.commands.shared.history_text import for_unknown
 from femto.commands.shared.options import (
     dataset_option,
     json_option,
@@ -29,6 +30,9 @@ from femto.commands.shared.options import (
 def evaluate(model: str, dataset: str, validation_split: float | None, as_json: bool) -> None:
     """Measure the loss of a model on a text: nats a token, bits a byte, perplexity.
 
+    Bits a byte count 8 more for each <unk>, which stands for a byte that the tokenizer does not know; nats and perplexity count
+    <unk> as a token like the others. For a case-insensitive tokenizer all is of the text in lower case.
+
     Lower is better. Give the --validation-split of the training to measure only text that the model was not trained on.
     """
     from femto import checkpoint, data, training
@@ -39,7 +43,7 @@ def evaluate(model: str, dataset: str, validation_split: float | None, as_json: 
     read = data.load_dataset(dataset, loaded.tokenizer)
     ids = read.ids if validation_split is None else read.ids[len(read.ids) - round(len(read.ids) * validation_split) :]
     data.require_two(ids, f"{dataset}: the part to evaluate")
-    result = training.evaluate(loaded.model, ids, loaded.tokenizer.token_lengths())
+    result = training.evaluate(loaded.model, ids, loaded.tokenizer)
     if as_json:
         print_json(
             {
@@ -55,6 +59,7 @@ def evaluate(model: str, dataset: str, validation_split: float | None, as_json: 
         return
     unknown_warning(read.num_unknown, len(read.ids), dataset)
     click.echo(f"loss: {result.nats:.4f} nats a token")
-    click.echo(f"bits a byte: {result.bits_per_byte:.4f}")
+    lower = "" if loaded.tokenizer.case_sensitive else ", of the text in lower case"
+    click.echo(f"bits a byte: {result.bits_per_byte:.4f}{for_unknown(result)}{lower}")
     click.echo(f"perplexity: {result.perplexity:.4f}")
     click.echo(f"tokens: {result.num_predictions:,}")

@@ -1,5 +1,6 @@
 """`femto init`: a new model."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,6 +9,7 @@ from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.new_model import report
 from femto.commands.shared.options import (
+    MUCH_UNKNOWN,
     case_option,
     force_option,
     json_option,
@@ -17,11 +19,14 @@ from femto.commands.shared.options import (
     preset_option,
     shape_options,
     tokenizer_option,
+    unknown_warning,
 )
 
 if TYPE_CHECKING:
     from femto.tokenizers import Tokenizer
 
+FIRST_TEXT = "dataset.txt"  # what `train` takes where nothing else is given
+SAMPLE_BYTES = 1 << 20  # of it, which tell whether the tokenizer knows its characters
 ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", "num_heads")
 
 
@@ -132,6 +137,18 @@ def _init(
     with checkpoint.locked(model):
         checkpoint.save(checkpoint.create(model_config, made, training, preset), model)
     report(model, model_config, seed, as_json, preset=preset)
+    _tell_unknown(made)
+
+
+def _tell_unknown(tokenizer: "Tokenizer") -> None:
+    """Say now, not after hours, if the tokenizer does not know much of the text that `train` takes at first."""
+    if tokenizer.unk_id is None or not os.path.isfile(FIRST_TEXT):
+        return
+    with open(FIRST_TEXT, "rb") as file:
+        ids = tokenizer.encode(file.read(SAMPLE_BYTES))
+    unknown = tokenizer.count_unknown(ids)
+    if unknown >= MUCH_UNKNOWN * max(1, len(ids)):
+        unknown_warning(unknown, len(ids), FIRST_TEXT)
 
 
 def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None) -> "Tokenizer":

@@ -76,7 +76,7 @@ class Subject:
         tokenizer = self.checkpoint.tokenizer
         dataset: Dataset = data.from_documents(self.texts.held_out.name, self.texts.held_out.documents, tokenizer)
         data.require_two(dataset.ids, self.texts.held_out.name)
-        return evaluate(self.checkpoint.model, dataset.ids, tokenizer.token_lengths())
+        return evaluate(self.checkpoint.model, dataset.ids, tokenizer)
 
     def samples(self, prompt: str, number: int, tokens: int) -> list[str]:
         """Texts after a prompt, at temperature 0.5, seeds 0, 1, 2, ..."""

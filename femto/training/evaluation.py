@@ -4,27 +4,34 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from femto import data
 from femto.data import Ids
 from femto.model import Graph, Model
+from femto.tokenizers import Tokenizer
 
 EVALUATION_ROWS = 4096  # tokens in one forward pass of an evaluation
+UNKNOWN_BITS = 8.0  # what it costs to say which byte a `<unk>` stands for
 
 
 @dataclass(frozen=True)
 class Loss:
     """Cross entropy over some text."""
 
-    nats: float  # a token
+    nats: float  # a token; `<unk>` is a token like the others
     num_predictions: int
     num_bytes: int  # that those tokens stand for
+    num_unknown: int = 0  # how many of them are `<unk>`
 
     @property
     def bits_per_byte(self) -> float:
-        """The loss of the same text in bits a byte, which other tokenizers' losses compare with; NaN for no bytes."""
-        return self.nats * self.num_predictions / math.log(2) / self.num_bytes if self.num_bytes else math.nan
+        """Bits in which the text can be written, by its bytes: the model's code, and 8 bits more for the byte of each `<unk>`.
+
+        So it never says less than the text needs, and may be compared between tokenizers. For a case-insensitive tokenizer the
+        text is that in lower case.
+        """
+        bits = self.nats * self.num_predictions / math.log(2) + UNKNOWN_BITS * self.num_unknown
+        return bits / self.num_bytes if self.num_bytes else math.nan
 
     @property
     def perplexity(self) -> float:
@@ -32,15 +39,15 @@ class Loss:
         return math.exp(self.nats) if self.nats < 700 else math.inf
 
 
-def evaluate(model: Model, ids: Ids, token_lengths: NDArray[np.int64], most_tokens: int | None = None) -> Loss:
+def evaluate(model: Model, ids: Ids, tokenizer: Tokenizer, most_tokens: int | None = None) -> Loss:
     """Mean cross entropy of ids (N,), N at least 2, every token but the first predicted once, in windows of the context.
 
-    token_lengths: bytes that each token of the vocabulary stands for (V,). most_tokens: evaluate only about that many, in windows
-    spread evenly. Raises DataError for fewer than two ids, ValueError for ids or lengths of another vocabulary.
+    tokenizer: that of the ids, which tells the bytes that they stand for. most_tokens: evaluate only about that many, in windows
+    spread evenly. Raises DataError for fewer than two ids, ValueError for ids or a tokenizer of another vocabulary.
     """
     data.require_two(ids, "the text to evaluate")
-    if np.shape(token_lengths) != (model.config.vocab_size,):
-        raise ValueError(f"token_lengths: expected shape ({model.config.vocab_size},), got {np.shape(token_lengths)}")
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(f"tokenizer: expected one of {model.config.vocab_size} tokens, got {tokenizer.vocab_size}")
     num_tokens = model.config.num_tokens
     most = None if most_tokens is None else max(1, most_tokens // num_tokens)
     inputs, targets = data.consecutive_windows(ids, num_tokens, most)
@@ -52,4 +59,5 @@ def evaluate(model: Model, ids: Ids, token_lengths: NDArray[np.int64], most_toke
     for first in range(0, len(inputs), size):
         total += math.fsum(graph.losses(inputs[first : first + size], targets[first : first + size]).tolist())
     predicted = targets[targets >= 0]
-    return Loss(total / len(predicted), len(predicted), int(token_lengths[predicted].sum()))
+    num_bytes = int(tokenizer.token_lengths()[predicted].sum())
+    return Loss(total / len(predicted), len(predicted), num_bytes, tokenizer.count_unknown(predicted))

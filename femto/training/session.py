@@ -104,7 +104,6 @@ class Session:
         self.save_every, self.validate_every = save_every, validate_every
         self.best_path, self.patience, self.snapshot_every = best_path, patience, snapshot_every
         self._told_overfitting = False
-        self.token_lengths = checkpoint.tokenizer.token_lengths()
         sessions = checkpoint.history.sessions()
         same_text = bool(sessions) and sessions[-1]["dataset"].get("sha256") == dataset.sha256
         self.spikes = SpikeDetector(checkpoint.history.losses[-4 * MEMORY :].tolist() if same_text else ())
@@ -200,7 +199,7 @@ class Session:
 
     def validate(self) -> Loss:
         """The loss on the held-out part, of which at most VALIDATION_TOKENS are used."""
-        return evaluate(self.checkpoint.model, self.validation_ids, self.token_lengths, VALIDATION_TOKENS)
+        return evaluate(self.checkpoint.model, self.validation_ids, self.checkpoint.tokenizer, VALIDATION_TOKENS)
 
     def save(self) -> Saved:
         """Write the checkpoint to `path`, if there is one. Raises TrainingError, before, if a parameter is not finite."""

@@ -1,4 +1,4 @@
-"""What a history tells, for people: used by `info`, `compare`, `history`, `train` and `search`."""
+"""What histories and losses tell, for people."""
 
 import math
 import statistics
@@ -9,6 +9,7 @@ from femto.system.text import printable
 if TYPE_CHECKING:
     from femto.analysis.lineage import Event
     from femto.checkpoint.history import History
+    from femto.training import Loss
 
 SHOWN_TOKENS = 6  # of those that were added at once
 
@@ -17,6 +18,11 @@ def recent_loss(history: "History", last: int = 10) -> str:
     """ ", loss 1.2345 over the last 10", or of as many steps as there are; nothing without steps."""
     steps = min(last, history.num_steps)
     return f", loss {history.recent_loss(last):.4f} over the last {steps}" if steps else ""
+
+
+def for_unknown(loss: "Loss") -> str:
+    """What stands behind bits a byte: nothing, if every byte is known."""
+    return " (8 bits more for each <unk>)" if loss.num_unknown else ""
 
 
 def entry_line(event: "Event") -> str:

@@ -213,12 +213,17 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(finite(document), ensure_ascii=False, indent=2))
 
 
+MUCH_UNKNOWN = 0.01  # of a text: another tokenizer is advised
+
+
 def unknown_warning(count: int, total: int, what: str) -> None:
-    """Say on standard error how many of a text's tokens the tokenizer does not know."""
+    """Say on standard error how many of a text's tokens the tokenizer does not know, and what to do where they are many."""
     if count:
         what = "standard input" if what == "-" else what
         share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {total:,} tokens"
-        click.echo(f"note: {share}: its tokenizer lacks those characters", err=True)
+        advice = "; a model made with --tokenizer char or bpe from this text, or with --tokenizer byte, can tell them apart"
+        advice = advice if count >= MUCH_UNKNOWN * total else ""
+        click.echo(f"note: {share}: its tokenizer lacks those characters{advice}", err=True)
 
 
 def marker_note(name: bytes, count: int, what: str, consequence: str) -> None:

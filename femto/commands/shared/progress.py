@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from femto.commands.shared.history_text import for_unknown
 from femto.system.text import duration
 from femto.tokenizers import Drop, Merge
 from femto.tokenizers.bpe_training import expected_merges
@@ -57,7 +58,8 @@ class Progress:
             )
         elif isinstance(event, Validation):
             loss, best = event.loss, ", the best so far" if event.is_best else ""
-            self.say(f"{prefix}step {event.step}: validation loss {loss.nats:.4f}, {loss.bits_per_byte:.4f} bits a byte{best}")
+            bits = f"{loss.bits_per_byte:.4f} bits a byte{for_unknown(loss)}"
+            self.say(f"{prefix}step {event.step}: validation loss {loss.nats:.4f}, {bits}{best}")
             if event.overfitting:
                 self.say(f"{prefix}note: {event.overfitting}; --keep-best keeps the best model, --patience ends such a run")
         elif isinstance(event, OutOfPatience):
