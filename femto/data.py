@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ class Dataset:
     num_bytes: int
     ids: Ids  # (N,)
     num_unknown: int  # how many of them are <unk>
+    path: str | list[str] | None = None  # where it can be read again, as given; None if it cannot, or its name is not UTF-8
 
     def __repr__(self) -> str:
         sizes = {"tokens": len(self.ids), "unknown": self.num_unknown, "bytes": self.num_bytes}
@@ -37,6 +38,10 @@ class Dataset:
     def unknown_share(self) -> float:
         """How many of the ids are <unk>, from 0 to 1."""
         return self.num_unknown / len(self.ids) if len(self.ids) else 0.0
+
+    def to_json(self) -> dict[str, object]:
+        """What a history says of it."""
+        return {"name": self.name, "path": self.path, "sha256": self.sha256, "bytes": self.num_bytes}
 
 
 def read_bytes(path: str | os.PathLike[str], most: int = -1) -> bytes:
@@ -105,12 +110,19 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; the byte tokenizer takes any file") from error
 
 
-def load_dataset(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Dataset:
-    """Read and encode a file, or all files of a folder one after another. Raises DataError as `read_documents` does."""
+def load_dataset(path: str | os.PathLike[str] | list[str], tokenizer: Tokenizer) -> Dataset:
+    """Read and encode a file, or all files of a folder one after another, or of several paths.
+
+    Raises DataError as `read_documents` does.
+    """
+    paths = path if isinstance(path, list) else [str(path)]
+    name = ", ".join(paths)
     try:
-        return from_documents(str(path), read_documents(path), tokenizer)
+        found = from_documents(name, [document for each in paths for document in read_documents(each)], tokenizer)
     except MemoryError as error:
-        raise DataError(f"{path}: the data set is more than the memory holds") from error
+        raise DataError(f"{name}: the data set is more than the memory holds") from error
+    again = "-" not in paths and found.name == name  # the name is not as given where it was not UTF-8
+    return replace(found, path=(path if isinstance(path, list) else name) if again else None)
 
 
 def from_text(name: str, text: str | bytes, tokenizer: Tokenizer) -> Dataset:

@@ -622,3 +622,43 @@ def test_the_best_model_is_kept_beside_and_a_run_without_a_validation_cannot_kee
     assert (result["best_validation_step"], result["best_validation_loss"]) == (step, loss) and best["num_steps"] == step
     assert sorted(path.name for path in Path().glob("model-*")) == ["model-12.dat", "model-6.dat"]
     assert f"validation loss: {loss:.4f} at step {step} (the best)" in run("info").stdout
+
+
+def test_the_last_data_set_of_a_model_is_the_default(folder):
+    Path("plays.txt").write_text("the rest is silence\n" * 60)
+    run("init", *SMALL)
+    assert "plays" not in run("train", "--steps", 1).stderr  # a new model begins with dataset.txt
+    told = run("train", "--dataset", "plays.txt", "--steps", 1).stderr
+    assert "the last session trained on dataset.txt; plays.txt is another text" in told
+    told = run("train", "--steps", 1).stderr
+    assert "note: the data set is plays.txt, the last one of the model" in told
+    assert "another text" not in told
+    expected = run_json("evaluate", "--dataset", "plays.txt")
+    assert run_json("evaluate") == expected
+    assert run_json("evaluate", "--dataset", "dataset.txt")["tokens"] != expected["tokens"]
+    assert run_json("diagnose")["data"]["name"] == "plays.txt"
+    assert run_json("chunks")["dataset"] == "plays.txt"
+    assert (
+        run("count-tokens", "--model", "model.dat").stdout
+        != run("count-tokens", "--model", "model.dat", "--dataset", "dataset.txt").stdout
+    )
+    Path("plays.txt").write_text("something rotten\n" * 60)
+    assert "trained on plays.txt; what it holds has changed" in run("evaluate").stderr
+    before = Path("model.dat").read_bytes()
+    Path("plays.txt").unlink()
+    for command in (["train", "--steps", 1], ["evaluate"], ["diagnose"], ["chunks"], ["count-tokens", "--model", "model.dat"]):
+        told = run(*command, status=1).stderr
+        assert told == "Error: plays.txt: the model's last data set is not there; --dataset says where it is, or names another\n"
+    assert Path("model.dat").read_bytes() == before
+
+
+def test_a_text_that_cannot_be_read_again_leaves_the_first_data_set_as_the_default(folder):
+    run("init", *SMALL)
+    run("train", "--dataset", "-", "--steps", 1, text="the rest is silence\n" * 60)
+    told = "the last session trained on -; dataset.txt is another text"
+    assert told in run("evaluate").stderr
+    assert told in run("train", "--steps", 1).stderr
+    Path("texts").mkdir()
+    Path("texts/one.txt").write_text(TEXT)
+    run("train", "--dataset", "texts", "--steps", 1)
+    assert "the data set is texts" in run("train", "--steps", 1).stderr

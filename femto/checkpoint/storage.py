@@ -201,12 +201,21 @@ def _entries(document: object, path: str | os.PathLike[str]) -> list[dict[str, A
         if good and entry["kind"] in COUNTS:
             good = all(type(entry.get(key)) is int and 0 <= entry[key] < 2**63 for key in COUNTS[entry["kind"]])
         if good and entry["kind"] == "session":
-            dataset = entry.get("dataset")
-            good = isinstance(dataset, dict) and isinstance(dataset.get("name"), str)
+            good = _is_dataset(entry.get("dataset"))
+            good = good and ("validation_dataset" not in entry or _is_dataset(entry["validation_dataset"]))
             good = good and _are_validations(entry.get("validations", []), entry["first_step"] + entry["steps"])
         if not good:
             raise CheckpointError(f"{path}: entry {index} of the history is not complete")
     return document
+
+
+def _is_dataset(document: object) -> bool:
+    """Whether it has a name, and as path nothing, a path or some paths."""
+    if not isinstance(document, dict) or not isinstance(document.get("name"), str):
+        return False
+    path = document.get("path")
+    paths = path if isinstance(path, list) and path else [path]
+    return path is None or all(isinstance(each, str) for each in paths)
 
 
 def _are_validations(document: object, most: int) -> bool:

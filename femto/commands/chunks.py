@@ -5,15 +5,15 @@ import time
 
 import click
 
+from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import (
-    dataset_option,
     json_option,
+    model_dataset_option,
     model_option,
     option,
     print_json,
     threads_option,
-    unknown_warning,
 )
 
 SAVE_SECONDS = 15.0
@@ -21,7 +21,7 @@ SAVE_SECONDS = 15.0
 
 @command("Look into models", "show the passages that a model knows best and worst", place=60)
 @model_option
-@dataset_option
+@model_dataset_option
 @option(
     "--chunk-size",
     type=click.IntRange(2),
@@ -38,7 +38,7 @@ SAVE_SECONDS = 15.0
 @option("--output", default="chunks.json", type=click.Path(), help="The file for the losses of all chunks.")
 @threads_option
 @json_option
-def chunks(model: str, dataset: str, chunk_size: int | None, num_chunks: int, output: str, as_json: bool) -> None:
+def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: int, output: str, as_json: bool) -> None:
     """Show the passages of a text that the model knows best and worst.
 
     The text is cut into chunks, and the loss of each is measured. All losses go to --output, every 15 seconds and at the end. A
@@ -52,9 +52,8 @@ def chunks(model: str, dataset: str, chunk_size: int | None, num_chunks: int, ou
     from femto.commands.shared.progress import StopRequest
 
     loaded = checkpoint.load(model, optimizer=False)
-    read = data.load_dataset(dataset, loaded.tokenizer)
-    data.require_two(read.ids, dataset)
-    unknown_warning(read.num_unknown, len(read.ids), dataset)
+    read = model_text.read(dataset, loaded)
+    data.require_two(read.ids, read.name)
     chunk_size = chunk_size or loaded.model.config.num_tokens + 1
     file = LossFile(output, loaded.model, read, chunk_size)
     losses, total = file.losses, file.num_chunks
@@ -90,7 +89,7 @@ def chunks(model: str, dataset: str, chunk_size: int | None, num_chunks: int, ou
         for which, chosen in shown.items()
     }
     if as_json:
-        print_json({"model": model, "dataset": dataset, "chunk_size": chunk_size, "num_chunks": total, **passages})
+        print_json({"model": model, "dataset": read.name, "chunk_size": chunk_size, "num_chunks": total, **passages})
         return
     predicted = [min(chunk_size, len(read.ids) - chunk * chunk_size) - 1 for chunk in range(total)]
     mean = np.average(losses, weights=predicted)

@@ -4,31 +4,42 @@ import json
 
 import click
 
+from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
-from femto.commands.shared.options import dataset_option, marker_note, model_or_tokenizer_option, unknown_warning
+from femto.commands.shared.options import (
+    FIRST_TEXT,
+    marker_note,
+    model_dataset_option,
+    model_or_tokenizer_option,
+    unknown_warning,
+)
 
 
 @command("Vocabularies", "count how often each token is used in a text", place=20)
 @model_or_tokenizer_option("tokenizer.json")
-@dataset_option
-def count_tokens(model: str, dataset: str) -> None:
+@model_dataset_option
+def count_tokens(model: str, dataset: str | None) -> None:
     """Count how often each token is used when a text is encoded. Prints a JSON list, the most frequent token first."""
     import numpy as np
 
     from femto import checkpoint, data, tokenizers
 
-    tokenizer = checkpoint.load_tokenizer(model)
-    read = data.load_dataset(dataset, tokenizer)
+    if checkpoint.is_model(model):
+        loaded = checkpoint.load(model, optimizer=False)
+        tokenizer, read = loaded.tokenizer, model_text.read(dataset, loaded)
+    else:
+        tokenizer = checkpoint.load_tokenizer(model)
+        read = data.load_dataset(dataset or FIRST_TEXT, tokenizer)
+        unknown_warning(read.num_unknown, len(read.ids), read.name)
     counts = np.bincount(read.ids, minlength=tokenizer.vocab_size)
     order = np.argsort(-counts, kind="stable").tolist()
     names = tokenizer.readable_tokens()
-    unknown_warning(read.num_unknown, len(read.ids), dataset)
     if tokenizers.markers(tokenizer.tokens, tokenizer.kept):
         for name, stands in tokenizers.markers([tokenizer.decode_bytes(read.ids)], tokenizer.kept).items():
             found = int(counts[tokenizer.tokens.index(name)]) if name in tokenizer.tokens else stands
             if found < stands:
                 taken = f"and is found {found:,} times: tokens that begin earlier take its bytes; train-bpe --keep keeps it whole"
-                marker_note(name, stands, dataset, taken)
+                marker_note(name, stands, read.name, taken)
     entries = [{"rank": rank, "id": i, "token": names[i], "count": int(counts[i])} for rank, i in enumerate(order)]
     lines = ",\n".join(f"  {json.dumps(entry, ensure_ascii=False)}" for entry in entries)  # one a line, to be read
     click.echo(f"[\n{lines}\n]")

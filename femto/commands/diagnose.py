@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
-from femto.commands.shared.options import dataset_option, json_option, option, print_json, threads_option
+from femto.commands.shared.options import json_option, model_dataset_option, option, print_json, threads_option
 
 if TYPE_CHECKING:
     from femto.analysis.diagnosis import Finding
@@ -33,7 +34,7 @@ COLUMNS = (
 @command("Look into models", "say why a model is stuck", place=30)
 @click.argument("path", metavar="[MODEL]", required=False, type=click.Path())
 @option("--model", "-m", type=click.Path(), default_text="model.dat", help="The file of the model, another way to give MODEL.")
-@dataset_option
+@model_dataset_option
 @option(
     "--batch-size",
     type=click.IntRange(1, 1_048_576),
@@ -42,14 +43,14 @@ COLUMNS = (
 )
 @threads_option
 @json_option
-def diagnose(path: str | None, model: str | None, dataset: str, batch_size: int | None, as_json: bool) -> None:
+def diagnose(path: str | None, model: str | None, dataset: str | None, batch_size: int | None, as_json: bool) -> None:
     """Measure the model MODEL at work, and say why it is stuck and what to do.
 
     Four batches are computed forward and backward: those that the next steps of training would take from the text. The model does
     not change. The report shows the sizes of signals, gradients and updates, the attention and the loss, then the findings.
     docs/diagnose.md of the source explains each of them.
     """
-    from femto import checkpoint, data
+    from femto import checkpoint
     from femto.analysis.diagnosis import diagnose as measure
     from femto.analysis.diagnosis import find
 
@@ -57,7 +58,7 @@ def diagnose(path: str | None, model: str | None, dataset: str, batch_size: int 
         raise click.UsageError("give the model once, as MODEL or as --model")
     model = path or model or "model.dat"
     loaded = checkpoint.load(model)
-    diagnosis = measure(loaded, data.load_dataset(dataset, loaded.tokenizer), batch_size)
+    diagnosis = measure(loaded, model_text.read(dataset, loaded), batch_size)
     found = find(diagnosis)
     if as_json:
         print_json({"model": model, **asdict(diagnosis), "findings": [asdict(finding) for finding in found]})

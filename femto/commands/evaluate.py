@@ -2,22 +2,22 @@
 
 import click
 
+from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.history_text import for_unknown
 from femto.commands.shared.options import (
-    dataset_option,
     json_option,
+    model_dataset_option,
     model_option,
     option,
     print_json,
     threads_option,
-    unknown_warning,
 )
 
 
 @command("Train and use models", "measure the loss on a text, in nats a token and bits a byte", place=50)
 @model_option
-@dataset_option
+@model_dataset_option
 @option(
     "--validation-split",
     type=float,
@@ -27,7 +27,7 @@ from femto.commands.shared.options import (
 )
 @threads_option
 @json_option
-def evaluate(model: str, dataset: str, validation_split: float | None, as_json: bool) -> None:
+def evaluate(model: str, dataset: str | None, validation_split: float | None, as_json: bool) -> None:
     """Measure the loss of a model on a text: nats a token, bits a byte, perplexity.
 
     Bits a byte count 8 more for each <unk>, which stands for a byte that the tokenizer does not know; nats and perplexity count
@@ -40,15 +40,15 @@ def evaluate(model: str, dataset: str, validation_split: float | None, as_json: 
     if validation_split is not None and not 0.0 < validation_split <= 1.0:
         raise click.BadParameter("must be above 0 and at most 1", param_hint="--validation-split")
     loaded = checkpoint.load(model, optimizer=False)
-    read = data.load_dataset(dataset, loaded.tokenizer)
+    read = model_text.read(dataset, loaded)
     ids = read.ids if validation_split is None else read.ids[len(read.ids) - round(len(read.ids) * validation_split) :]
-    data.require_two(ids, f"{dataset}: the part to evaluate")
+    data.require_two(ids, f"{read.name}: the part to evaluate")
     result = training.evaluate(loaded.model, ids, loaded.tokenizer)
     if as_json:
         print_json(
             {
                 "model": model,
-                "dataset": dataset,
+                "dataset": read.name,
                 "loss": result.nats,
                 "bits_per_byte": result.bits_per_byte,
                 "perplexity": result.perplexity,
@@ -57,7 +57,6 @@ def evaluate(model: str, dataset: str, validation_split: float | None, as_json: 
             }
         )
         return
-    unknown_warning(read.num_unknown, len(read.ids), dataset)
     click.echo(f"loss: {result.nats:.4f} nats a token")
     lower = "" if loaded.tokenizer.case_sensitive else ", of the text in lower case"
     click.echo(f"bits a byte: {result.bits_per_byte:.4f}{for_unknown(result)}{lower}")

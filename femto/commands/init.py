@@ -9,6 +9,7 @@ from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.new_model import report
 from femto.commands.shared.options import (
+    FIRST_TEXT,
     MUCH_UNKNOWN,
     case_option,
     force_option,
@@ -25,7 +26,6 @@ from femto.commands.shared.options import (
 if TYPE_CHECKING:
     from femto.tokenizers import Tokenizer
 
-FIRST_TEXT = "dataset.txt"  # what `train` takes where nothing else is given
 SAMPLE_BYTES = 1 << 20  # of it, which tell whether the tokenizer knows its characters
 ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", "num_heads")
 
@@ -157,7 +157,7 @@ def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None) -> "Tok
     if kind != "bpe":
         if path is not None and kind != "char":
             raise click.UsageError(f"--tokenizer-data is for char and bpe tokenizers; {kind} needs none")
-        text = data.read_text(path or "dataset.txt") if kind == "char" else None
+        text = data.read_text(path or FIRST_TEXT) if kind == "char" else None
         return tokenizers.build(kind, text, case_sensitive is not False)
     path = path or "tokenizer.json"
     loaded = checkpoint.load_tokenizer(path)

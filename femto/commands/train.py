@@ -7,20 +7,20 @@ from typing import Any
 import click
 
 from femto import config
+from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
     Decorated,
     argument_bytes,
     by_role_option,
-    dataset_option,
     json_option,
+    model_dataset_option,
     model_option,
     option,
     print_json,
     quiet_option,
     threads_option,
-    unknown_warning,
 )
 
 STORED = "as stored in the model"
@@ -33,7 +33,7 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
 
 @command("Train and use models", "train a model on a text, from where it stopped", place=30)
 @model_option
-@dataset_option
+@model_dataset_option
 @option("--steps", default=100_000, type=click.IntRange(0), help="How many more steps to train.")
 @option(
     "--until",
@@ -160,7 +160,7 @@ def train(
     ctx: click.Context,
     /,
     model: str,
-    dataset: str,
+    dataset: str | None,
     steps: int,
     until: int | None,
     validate_every: int,
@@ -187,7 +187,7 @@ def train(
     """
     import numpy as np
 
-    from femto import checkpoint, data, generation, growth
+    from femto import checkpoint, generation, growth
     from femto.commands.shared.progress import Progress, StopRequest
     from femto.errors import DataError
     from femto.optimizers.schedule import learning_rate
@@ -215,8 +215,7 @@ def train(
         moves = numerics == "latest" and loaded.model.config.numerics != config.LATEST_NUMERICS
         if moves:
             loaded.move_to_numerics()
-        read = data.load_dataset(dataset, loaded.tokenizer)
-        unknown_warning(read.num_unknown, len(read.ids), dataset)
+        read = model_text.read(dataset, loaded, other=False)  # `notes` says it
         if (keep_best or patience) and not loaded.training.validation_split:
             raise click.UsageError("--keep-best and --patience need a validation: give --validation-split, such as 0.1")
         session = Session(
@@ -244,7 +243,7 @@ def train(
                 "--decay-steps makes its decay longer, --reset-optimizer begins it anew"
             )
         writer = Metrics(file, metrics)
-        writer.write({"event": "session", "model": model, "dataset": dataset, **config.to_json(loaded.training)})
+        writer.write({"event": "session", "model": model, "dataset": read.name, **config.to_json(loaded.training)})
         stack.enter_context(stop.listening())
         stack.enter_context(progress.showing())
         for event in stack.enter_context(closing(session.run(steps, stop))):  # closed, it saves, whatever happens here

@@ -11,8 +11,9 @@ from femto.checkpoint import Checkpoint
 from femto.data import Dataset
 from femto.errors import ConfigError
 from femto.optimizers.schedule import settled
-from femto.system.text import described, printable
+from femto.system.text import described
 from femto.training.evaluation import Loss, evaluate
+from femto.training.last_dataset import other_text
 from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
 from femto.training.step_threads import FreeThreads
@@ -117,12 +118,9 @@ class Session:
         sessions = self.checkpoint.history.sessions()
         if not sessions:
             return []
-        last, found = sessions[-1], []
-        before, now = last["dataset"], self.dataset
-        if before.get("sha256") not in (None, "", now.sha256):  # an imported model's has another hash
-            same_name = "what it holds has changed" if before["name"] == now.name else f"{now.name} is another text"
-            found.append(printable(f"the last session trained on {before['name']}; {same_name}"))
-        split, settings = self.checkpoint.training.validation_split, last.get("training")
+        other = other_text(self.checkpoint.history, self.dataset.sha256, self.dataset.name)
+        found = [other] if other else []
+        split, settings = self.checkpoint.training.validation_split, sessions[-1].get("training")
         was = settings.get("validation_split") if isinstance(settings, dict) else None
         if isinstance(was, int | float) and 0 <= was < split:
             held = f"the last session held out {was:g} of the text, this one {split:g}"

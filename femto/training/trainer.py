@@ -109,7 +109,7 @@ class Trainer:
         self.session_started = True
         self.checkpoint.history.start_session(
             dropout=self.settings.dropout,
-            dataset={"name": dataset.name, "sha256": dataset.sha256, "bytes": dataset.num_bytes},
+            dataset=dataset.to_json(),
             training=to_json(self.settings),
             femto=__version__,
             isa=kernels.isa(),

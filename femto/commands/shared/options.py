@@ -134,12 +134,16 @@ def set_threads(ctx: click.Context, parameter: click.Parameter, value: int | Non
 
 
 model_option = option("--model", "-m", default="model.dat", type=click.Path(), help="The file of the model.")
-dataset_option = option(
-    "--dataset",
-    default="dataset.txt",
-    type=click.Path(allow_dash=True),
-    help="The text: a file, a folder whose files are all read, or - for standard input.",
-)
+FIRST_TEXT = "dataset.txt"  # the data set where nothing says another one
+
+
+def _dataset_option(**default: str) -> Callable[[Decorated], Decorated]:
+    text = "The text: a file, a folder whose files are all read, or - for standard input."
+    return option("--dataset", type=click.Path(allow_dash=True), help=text, **default)
+
+
+dataset_option = _dataset_option(default=FIRST_TEXT)
+model_dataset_option = _dataset_option(default_text=f"the last one of the model, at first {FIRST_TEXT}")
 json_option = option("--json", "as_json", is_flag=True, help="Print the report as one JSON object instead of text.")
 quiet_option = option("--quiet", is_flag=True, help="Show no progress while the command works.")
 force_option = option("--force", is_flag=True, help="Replace the output file if it exists.")

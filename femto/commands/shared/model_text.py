@@ -1,0 +1,29 @@
+"""The text that a command works on with a model: the one that is given, else the model's last one."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from femto.commands.shared.options import FIRST_TEXT, unknown_warning
+
+if TYPE_CHECKING:
+    from femto.checkpoint import Checkpoint
+    from femto.data import Dataset
+
+
+def read(given: str | None, checkpoint: "Checkpoint", *, other: bool = True) -> "Dataset":
+    """Read and encode the text; say on standard error which it is, if that is not plain, and how much of it is <unk>.
+
+    other: say if a text that was not given is not that of the last training.
+    """
+    from femto import data
+    from femto.training.last_dataset import last_dataset, other_text
+
+    path = given or last_dataset(checkpoint.history) or FIRST_TEXT
+    found = data.load_dataset(path, checkpoint.tokenizer)
+    if given is None and path != FIRST_TEXT:
+        click.echo(f"note: the data set is {found.name}, the last one of the model", err=True)
+    if given is None and other and (note := other_text(checkpoint.history, found.sha256, found.name)):
+        click.echo(f"note: {note}", err=True)
+    unknown_warning(found.num_unknown, len(found.ids), found.name)
+    return found
