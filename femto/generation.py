@@ -1,6 +1,6 @@
 """Text from a model: sampling, and generation with a key/value cache inside the context and a sliding window beyond it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ class Sampling:
     top_k: int = 0  # choose among the k likeliest only; 0: all
     top_p: float = 1.0  # and among the fewest whose probabilities reach p
     seed: int = 0
+    sample: int = 0  # which of the texts of this seed, from 0: each has random numbers of its own
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 1000.0:
@@ -31,6 +32,8 @@ class Sampling:
             raise ConfigError(f"top_k must be 0 (all tokens) or more, got {self.top_k}", "top_k")
         if not 0.0 < self.top_p <= 1.0:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}", "top_p")
+        if not 0 <= self.sample < 2**64:
+            raise ConfigError(f"sample must be from 0 to 2^64 - 1, got {self.sample}", "sample")
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,12 @@ class Generated:
     """One generated token."""
 
     token: int
-    text: str  # what it adds to the text; empty while a character is not complete
+    text: str  # what it adds to the text; empty while a character is not complete, or a stop text may have begun
     probabilities: NDArray[np.float64]  # (V,) the model's, before temperature and cuts
+    data: bytes  # the text as bytes: exact where these are not UTF-8, which the text shows as U+FFFD
+    finish_reason: str | None = (
+        None  # of the last token: "stop", a stop text has come; "length", these are all that were asked for
+    )
 
     def __repr__(self) -> str:
         probability = round(float(self.probabilities[self.token]), 4)
@@ -65,7 +72,8 @@ def sample(logits: Floats, sampling: Sampling, index: int) -> int:
     if sampling.top_p < 1.0:
         kept = int(np.searchsorted(cumulative, sampling.top_p * cumulative[-1])) + 1
         order, cumulative = order[:kept], cumulative[:kept]
-    place = random_numbers.uniform(sampling.seed, random_numbers.SAMPLING, index, 1)[0] * cumulative[-1]
+    draw = random_numbers.uniform(sampling.seed, random_numbers.SAMPLING, index, 1, sampling.sample)[0]
+    place = draw * cumulative[-1]
     return int(order[min(int(np.searchsorted(cumulative, place, side="right")), len(order) - 1)])
 
 
@@ -87,15 +95,25 @@ def next_logits(model: Model, ids: list[int]) -> Iterator[Floats]:
         yield window.forward(np.array([ids[-context:]], np.int32))[-1]
 
 
-def generate(checkpoint: Checkpoint, prompt: str, count: int, sampling: Sampling) -> Iterator[Generated]:
-    """`count` tokens after the prompt, one at a time.
+def generate(
+    checkpoint: Checkpoint,
+    prompt: str | bytes,
+    count: int,
+    sampling: Sampling,
+    *,
+    stop: str | bytes | Sequence[str | bytes] = (),
+) -> Iterator[Generated]:
+    """Up to `count` tokens after the prompt, one at a time.
+
+    stop: texts, any of which ends the generation as soon as it is in what was generated, however it is divided into tokens. It
+    is no part of the text that is yielded. The name of a token, such as `<|endoftext|>`, is its text.
 
     An empty prompt starts as after a newline, where the tokenizer has one. Prompts longer than the context are read from
-    their end. Raises CheckpointError if a logit is not finite.
+    their end; bytes need not be UTF-8. Raises CheckpointError if a logit is not finite, ConfigError if a stop text is empty.
     """
     tokenizer = checkpoint.tokenizer
+    decoder = StreamDecoder(tokenizer, stop)
     ids = tokenizer.encode(prompt or "\n").tolist()
-    decoder = StreamDecoder(tokenizer)
     logits_after = next_logits(checkpoint.model, ids)
     for index in range(count):
         logits = next(logits_after)
@@ -103,8 +121,13 @@ def generate(checkpoint: Checkpoint, prompt: str, count: int, sampling: Sampling
             raise CheckpointError("the model is broken: its logits are not finite; go on from an earlier copy of it")
         token = sample(logits, sampling, index)
         ids.append(token)
-        text = decoder.feed(token) + (decoder.flush() if index == count - 1 else "")
-        yield Generated(token, text, softmax(logits))
+        data, reason = decoder.feed_bytes(token), None
+        if decoder.stopped or index == count - 1:
+            reason = "stop" if decoder.stopped else "length"
+            data += decoder.flush_bytes()
+        yield Generated(token, data.decode("utf-8", "replace"), softmax(logits), data, reason)
+        if reason:
+            return
 
 
 def complete(checkpoint: Checkpoint, prompt: str, characters: int) -> str:

@@ -9,6 +9,8 @@ from femto.errors import ConfigError
 from femto.generation import Sampling, generate, sample
 from femto.model import Graph
 
+FIRST = [822, 155, 273, 815, 760, 637]  # of 1,000 tokens that are as likely: draws 0 to 5 of seed 3
+
 
 @pytest.fixture(scope="module", params=PRESETS)
 def made(request):
@@ -61,6 +63,39 @@ def test_temperature_top_k_and_top_p_cut_as_they_say():
     assert np.bincount(draws) / 4000 == pytest.approx([0.5, 0.05, 0.3, 0.15], abs=0.03)
 
 
+def test_the_first_sample_of_a_seed_is_what_it_always_was_and_each_has_its_own_numbers():
+    logits = np.zeros(1000, np.float32)
+
+    def drawn(sample_number, seed=3):
+        return [sample(logits, Sampling(1.0, seed=seed, sample=sample_number), index) for index in range(6)]
+
+    assert drawn(0) == FIRST
+    others = [tuple(drawn(number, seed)) for seed in (3, 4) for number in range(20)]
+    assert len(set(others)) == 40
+
+
+def test_a_stop_text_ends_the_generation_and_is_no_part_of_it(made):
+    whole = list(generate(made, "x", 60, Sampling(1.0, seed=4)))
+    assert [generated.finish_reason for generated in whole] == [None] * 59 + ["length"]
+    text = b"".join(generated.data for generated in whole)
+    end = text[20:23]  # of three tokens
+    for stop in (end, [b"never in it", end]):
+        cut = list(generate(made, "x", 60, Sampling(1.0, seed=4), stop=stop))
+        assert [generated.finish_reason for generated in cut] == [None] * (len(cut) - 1) + ["stop"]
+        assert [generated.token for generated in cut] == [generated.token for generated in whole[: text.index(end) + 3]]
+        assert b"".join(generated.data for generated in cut) == text[: text.index(end)]
+        assert "".join(generated.text for generated in cut) == text[: text.index(end)].decode("utf-8", "replace")
+
+
+def test_a_prompt_of_bytes_is_taken_to_the_byte(made):
+    assert ids(made, "é", 10, Sampling(0.0)) == ids(made, "é".encode(), 10, Sampling(0.0))
+    sequence = [0xE9, 0xFF]
+    for token in ids(made, b"\xe9\xff", 8, Sampling(0.0)):
+        window = np.array([sequence[-12:]], np.int32)
+        assert token == int(Graph(made.model, 1, window.shape[1]).forward(window)[-1].argmax())
+        sequence.append(token)
+
+
 def test_streamed_text_never_splits_a_character(made):
     pieces = [generated.text for generated in generate(made, "é", 60, Sampling(1.0, seed=5))]
     tokens = ids(made, "é", 60, Sampling(1.0, seed=5))
@@ -78,7 +113,9 @@ def test_probabilities_are_the_models_own(made):
     assert generated.probabilities == pytest.approx(generation.softmax(logits), rel=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"temperature": float("nan")}])
+@pytest.mark.parametrize(
+    "settings", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"temperature": float("nan")}, {"sample": -1}]
+)
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         Sampling(**settings)

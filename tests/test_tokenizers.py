@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from femto import tokenizers
-from femto.errors import TokenizerError
+from femto.errors import ConfigError, TokenizerError
 from femto.tokenizers import StreamDecoder, Tokenizer, base, build, from_json, load, save
 
 SAMPLE = 'Hello, <unk>!\r\n\t"ÀÉ"  ΑΣ ΟΔΟΣ한글 안녕\u3000🙂🇰🇷\x00\x7f\x85\u2028\u212aİ'
@@ -245,6 +245,32 @@ def test_stream_holds_a_character_until_it_is_whole() -> None:
     assert [stream.feed(0xF0), stream.feed(0x9F), stream.flush(), stream.flush()] == ["", "", "\ufffd", ""]
 
 
+@given(
+    pieces=st.lists(st.binary(max_size=5).map(lambda data: bytes(b"ab\xc3\xa9"[byte % 4] for byte in data)).filter(bool)),
+    stop=st.lists(st.text("abé", min_size=1, max_size=4), max_size=3),
+)
+def test_stream_ends_before_the_first_stop_text_however_tokens_divide_it(pieces: list[bytes], stop: list[str]) -> None:
+    tokenizer = Tokenizer([*dict.fromkeys(pieces), b"<unk>"], unk_id=len(set(pieces)))
+    whole, stops = b"".join(pieces), [text.encode() for text in stop]
+    ends = [(at + len(text), at) for text in stops if (at := whole.find(text)) >= 0]
+    stream, fed, shown = StreamDecoder(tokenizer, stop), b"", b""
+    for piece in pieces:
+        assert not stream.stopped
+        fed, shown = fed + piece, shown + stream.feed_bytes(tokenizer.tokens.index(piece))
+        if stream.stopped:
+            break
+        held = fed[len(shown) :]  # no more than may begin a stop text, after half a character
+        assert any(text.startswith(rest) for rest in (held, held.removeprefix(b"\xc3")) for text in (*stops, b""))
+    assert stream.stopped == bool(ends)
+    assert shown + stream.flush_bytes() == (whole[: min(ends)[1]] if ends else whole)
+
+
+def test_a_stop_text_must_have_something_to_find() -> None:
+    for empty in ("", b"", ["a", ""]):
+        with pytest.raises(ConfigError, match="stop must not be empty"):
+            StreamDecoder(build("byte", None), empty)
+
+
 @EVERY_KIND
 def test_ids_outside_the_vocabulary_are_refused(tokenizer: Tokenizer) -> None:
     for bad in (-1, tokenizer.vocab_size):
@@ -453,7 +479,9 @@ def test_copies_are_equal_and_kinds_differ() -> None:
     assert set(tokenizers.__all__) <= set(vars(tokenizers))
 
 
-@pytest.mark.parametrize("name", ["", ".ascii", ".base", ".byte", ".char", ".longest_match", ".reserved", ".stream"])
+@pytest.mark.parametrize(
+    "name", ["", ".ascii", ".base", ".byte", ".char", ".longest_match", ".reserved", ".stop_texts", ".stream"]
+)
 def test_examples_in_the_docstrings_hold(name: str) -> None:
     result = doctest.testmod(importlib.import_module("femto.tokenizers" + name))
     assert result.attempted

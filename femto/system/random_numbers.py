@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 INITIALIZATION, BATCHES, SAMPLING = 1, 2, 3
 
 
-def words(seed: int, purpose: int, index: int, count: int) -> NDArray[np.uint64]:
-    """`count` random 64-bit words, those of draw number `index`."""
-    raw: NDArray[np.uint64] = np.random.Philox(key=[seed % 2**64, purpose], counter=[0, 0, 0, index]).random_raw(count)
+def words(seed: int, purpose: int, index: int, count: int, series: int = 0) -> NDArray[np.uint64]:
+    """`count` random 64-bit words, those of draw number `index` of a series of draws; each series of a seed has its own."""
+    raw: NDArray[np.uint64] = np.random.Philox(key=[seed % 2**64, purpose], counter=[0, 0, series, index]).random_raw(count)
     return raw
 
 
-def uniform(seed: int, purpose: int, index: int, count: int) -> NDArray[np.float64]:
+def uniform(seed: int, purpose: int, index: int, count: int, series: int = 0) -> NDArray[np.float64]:
     """Uniform in [0, 1), 53 bits."""
-    mantissas: NDArray[np.float64] = (words(seed, purpose, index, count) >> np.uint64(11)).astype(np.float64)
+    mantissas: NDArray[np.float64] = (words(seed, purpose, index, count, series) >> np.uint64(11)).astype(np.float64)
     return mantissas * 2.0**-53
 
 

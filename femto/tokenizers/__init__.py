@@ -23,6 +23,7 @@ from femto.tokenizers.finding import Occurrences, occurrences
 from femto.tokenizers.huggingface import to_huggingface
 from femto.tokenizers.kept import markers
 from femto.tokenizers.pairs import Merge
+from femto.tokenizers.stop_texts import StopTexts
 from femto.tokenizers.stream import StreamDecoder
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Drop",
     "Merge",
     "Occurrences",
+    "StopTexts",
     "StreamDecoder",
     "Tokenizer",
     "build",
