@@ -45,7 +45,7 @@ WRONG = [
     (lambda: femto.Decoder(made().model).prefill(ids(9)), ConfigError, "the context of 8"),
     (lambda: full_decoder().decode(0), ValueError, "the context of 8 tokens is full"),
     (lambda: femto.evaluate(made().model, ids(1), TOKENIZER), DataError, "at least 2"),
-    (lambda: femto.evaluate(made().model, ids(9), femto.tokenizers.build("ascii")), ValueError, "tokenizer: expected one of 10 tokens"),
+    (lambda: femto.evaluate(made().model, ids(9), femto.tokenizers.build("ascii")), ValueError, "expected one of 10 tokens"),
     (lambda: femto.Trainer(made(), ids(1)), DataError, "at least 2"),
     (lambda: femto.Trainer(made(), ids(9), on_non_finite="skipp"), ConfigError, "stop or skip, got 'skipp'"),
     (lambda: femto.create(femto.ModelConfig(5, **SHAPE), TOKENIZER, femto.TrainConfig()), ConfigError, "tokenizer, 10, got 5"),
