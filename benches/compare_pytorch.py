@@ -73,7 +73,7 @@ def compare(row, kinds, options):
             worker.ask("steps", WARMUP_STEPS)
             if kind == "femto":
                 peak = worker.ask("peak")["peak_gflops"]
-        say(f"#{row}: all agree; {options.rounds} rounds of {steps} steps each")
+        say(f"#{row}: all agree; rounds: {options.rounds}, steps in each: {steps}")
         turns = {kind: [] for kind in workers}
         for _ in range(options.rounds):
             for kind, worker in workers.items():

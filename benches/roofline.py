@@ -18,6 +18,7 @@ import numpy as np
 
 from femto import kernels
 from femto.profiling.benchmark import peak_gflops
+from femto.system.text import counted
 
 NEAR_MIB = 4  # beyond the L2 of a core, within L3
 SECONDS = 0.1  # of each measurement
@@ -76,7 +77,7 @@ def main():
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
     rows = measure(options.mib)
-    print(f"| what | one thread | {kernels.num_threads()} threads |\n|---|---|---|")
+    print(f"| what | one thread | {counted(kernels.num_threads(), 'thread')} |\n|---|---|---|")
     for row in rows:
         print(f"| {row['what']} | {row['one_thread']:.0f} {row['unit']} | {row['all_threads']:.0f} {row['unit']} |")
     if options.json:

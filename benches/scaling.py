@@ -16,6 +16,7 @@ from configurations import MODEL, TRAINING
 from femto import kernels
 from femto.config import ModelConfig, TrainConfig
 from femto.profiling.benchmark import time_steps
+from femto.system.text import counted
 
 MIDDLE = ModelConfig(vocab_size=257, num_tokens=80, embedding_degree=128, num_layers=4, num_heads=4, **MODEL)
 MIDDLE_TRAINING = TrainConfig(dropout=0.0, **TRAINING)
@@ -57,7 +58,8 @@ def main():
     config = MIDDLE
     print(
         f"V={config.vocab_size}, d={config.embedding_degree}, L={config.num_layers}, H={config.num_heads}, "
-        f"T={config.num_tokens}, B={MIDDLE_TRAINING.batch_size} unless said otherwise; {threads} threads, {kernels.isa()}"
+        f"T={config.num_tokens}, B={MIDDLE_TRAINING.batch_size} unless said otherwise; "
+        f"{counted(threads, 'thread')}, {kernels.isa()}"
     )
     results = {}
     for axis in options.axes:

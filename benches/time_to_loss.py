@@ -172,7 +172,7 @@ def main():
 
         options.threads = default_num_threads()
     if not options.json:
-        print(f"Validation loss {options.target:g} nats a character, {options.threads} threads; seconds of training only\n")
+        print(f"Validation loss {options.target:g} nats a character, threads: {options.threads}; seconds of training only\n")
         print("| round | framework | parameters | steps | tokens | seconds to target | final loss | whole run | wall clock |")
         print("|---|---|---|---|---|---|---|---|---|")
     runs, ratios = [], []

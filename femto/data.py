@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from femto.errors import DataError
 from femto.system import files, memory, random_numbers
-from femto.system.text import described
+from femto.system.text import counted, described
 from femto.tokenizers import Tokenizer
 
 Ids = NDArray[np.int32]
@@ -165,7 +165,7 @@ def split(ids: Ids, validation_split: float, name: str = "the data set") -> tupl
 def require_two(ids: Ids, what: str) -> None:
     """Raise DataError unless there is a token to predict and one to predict it from."""
     if len(ids) < 2:
-        raise DataError(f"{what} has {len(ids)} tokens; at least 2 are needed")
+        raise DataError(f"{what} has {counted(len(ids), 'token')}; at least 2 are needed")
 
 
 def unigram_entropy(ids: Ids) -> float:

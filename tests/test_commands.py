@@ -313,6 +313,29 @@ def test_new_tokens_are_counted_in_the_text_at_hand(folder):
     assert Path("list.json").read_text() == '["a", "b", "c", "ab", "<unk>"]'
 
 
+def test_one_of_a_thing_is_told_in_the_singular(folder):
+    Path("list.json").write_text('["a", "b", "<unk>"]')
+    Path("ab.txt").write_text("ab" * 300)
+    told = ""
+    for command in (
+        ("init", *SMALL[:-2], "--num-layers", 1, "--tokenizer", "bpe", "--tokenizer-data", "list.json", "--reserve-tokens", 1),
+        ("train", "--dataset", "ab.txt", "--steps", 1, "--batch-size", 1),
+        ("init-with", "--parent", "model.dat", "--child", "child.dat", "--tokenizer-data", "model.dat"),
+        ("info", "--model", "child.dat"),
+        ("info",),
+        ("diagnose", "model.dat", "--dataset", "ab.txt"),
+        ("add-token", "ba"),
+        ("rename-token", "abab"),
+        ("chunks", "--dataset", "ab.txt", "--num-chunks", 1),
+    ):
+        told += run(*command).output
+    told += process("bench", *SMALL[:-2], "--steps", 1, "--threads", 1).communicate(timeout=60)[0]  # the number would stay here
+    assert "after 1 step, 1 in all" in told and ", 1 thread, " in told
+    assert not re.findall(r"(?<![\d.,])1 (?:\w+ )?(?:steps|tokens|threads|layers|windows|chunks|times)\b.*", told)
+    Path("one.txt").write_text("a")
+    assert "has 1 token; at least 2 are needed" in run("evaluate", "--dataset", "one.txt", status=1).stderr
+
+
 def test_a_folder_below_the_data_set_that_cannot_be_read_is_refused(folder, monkeypatch):
     (folder / "texts" / "closed").mkdir(parents=True)
     (folder / "texts" / "a.txt").write_text("abc" * 100)
@@ -384,7 +407,14 @@ def test_two_processes_never_work_on_one_model(model):
         pass
     before = model.read_bytes()
     in_place = ["insert-layer", "--output", "model.dat"]
-    for command in (["train", "--steps", 1], ["reset-optimizer"], in_place, ["rename-token", "x"], ["init", "--force"]):
+    for command in (
+        ["train", "--steps", 1],
+        ["reset-optimizer"],
+        in_place,
+        ["rename-token", "x"],
+        ["add-token", "x"],
+        ["init", "--force"],
+    ):
         refused = run(*command, status=1).stderr
         assert refused == f"Error: model.dat is in use by process {child.pid}; wait for its end, or work on a copy\n"
     assert model.read_bytes() == before

@@ -290,7 +290,7 @@ def test_a_file_cut_at_any_byte_or_longer_is_refused(tiny):
         tiny.write_bytes(blob[:length])
         refused(tiny)
     tiny.write_bytes(blob + b"abc")
-    refused(tiny, "3 bytes follow the end")
+    refused(tiny, "3 bytes beyond the end")
 
 
 def test_a_flipped_bit_gives_a_model_or_one_clear_line(tiny):
@@ -352,7 +352,7 @@ SESSION_ENTRY = (SESSION, identity(9), 0.0, b"text", b"0" * 20)
             "has 1 dimensions, not 2",
         ),
         (lambda d: d.update(step=0), "has done 0 steps and has 36 tensors"),
-        (lambda d: d.update(step=2**32), "has done 4294967296 steps"),
+        (lambda d: d.update(step=2**32), "has done 4,294,967,296 steps"),
         (lambda d: d.update(state=[]), "has done 2 steps and has 0 tensors"),
         (lambda d: d["state"].pop(index_of(d["state"], b"proj_0_bias_v")), "optimiser proj_0_bias_v is missing"),
         (lambda d: d["state"].append(d["state"][0]), "is there twice"),

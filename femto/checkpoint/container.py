@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from femto.errors import CheckpointError
 from femto.system.files import write_atomically
+from femto.system.text import counted
 
 MAGIC = b"\x89FEMTO\r\n"  # not text, and damaged by any text-mode transfer
 VERSION = 1
@@ -67,7 +68,7 @@ class Reader:
             raise self._error(f"{what}: the header says {claimed} bytes, the file has {size}")
         table = file.read(_ENTRY.size * count)
         if len(table) < _ENTRY.size * count:
-            raise self._error(f"truncated: {size} bytes are less than a table of {count} sections")
+            raise self._error(f"truncated: {size} bytes are less than a table of {counted(count, 'section')}")
         if zlib.crc32(table, zlib.crc32(header[:-4])) != checksum or zeros.strip(b"\0"):
             raise self._error("damaged: the header's checksum is wrong")
         self._sections: dict[str, tuple[int, int, int, int]] = {}
@@ -78,7 +79,7 @@ class Reader:
             if name in self._sections or not name.isidentifier() or padding.strip(b"\0"):
                 raise self._error(f"damaged: section {index} has the name {name!r}")
             if offset != expected or length > size - offset:
-                raise self._error(f"damaged: section {name} claims {length} bytes at {offset}")
+                raise self._error(f"damaged: section {name} claims {counted(length, 'byte')} at {offset}")
             self._sections[name] = (flags, crc, offset, length)
             expected = _aligned(offset + length)
             file.seek(offset + length)
@@ -111,7 +112,7 @@ class Reader:
         """A section into memory of exactly its length."""
         _, crc, offset, length = self._find(name)
         if len(buffer) != length:
-            raise self._error(f"section {name} has {length} bytes, expected {len(buffer)}")
+            raise self._error(f"section {name} has {counted(length, 'byte')}, expected {len(buffer):,}")
         self._file.seek(offset)
         read = self._file.readinto(buffer)  # type: ignore[attr-defined]
         self._check(name, buffer[:read], length, crc)

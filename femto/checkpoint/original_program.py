@@ -22,7 +22,7 @@ from femto.model import Model
 from femto.model.buffers import Floats
 from femto.model.tensors import count_views
 from femto.optimizers import AdamW
-from femto.system.text import brief
+from femto.system.text import brief, counted
 from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.tokenizers.base import MAX_TOKEN_BYTES
 
@@ -57,11 +57,11 @@ def load_original_model(path: str | os.PathLike[str]) -> Checkpoint:
         encoding = POSITIONAL_ENCODINGS[reader.tag("the tag of the positional encoding", len(POSITIONAL_ENCODINGS))]
         config = _hyperparameters(reader, encoding, "the model")
         if tokenizer.vocab_size != config.vocab_size:
-            reader.refuse(f"the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
+            reader.refuse(f"the tokenizer has {counted(tokenizer.vocab_size, 'token')}, the model {config.vocab_size}")
         model, optimizer = _model(reader, config)
         history = _history(reader, encoding)
         if reader.left:
-            reader.refuse(f"{reader.left} bytes follow the end of the model")
+            reader.refuse(f"{counted(reader.left, 'byte')} beyond the end of the model")
     history.entries[0]["imported"] = os.fspath(path).encode("utf-8", "backslashreplace").decode()
     return Checkpoint(model, tokenizer, PRESETS["reference"].training, history, optimizer)
 
@@ -80,7 +80,9 @@ class _Reader:
         """Refuse the file unless it has that many more bytes."""
         if count > self.left:
             place = self.size - self.left
-            self.refuse(f"truncated or damaged at byte {place}: {what} needs {count} bytes, {self.left} are left")
+            self.refuse(
+                f"truncated or damaged at byte {place}: {what} needs {counted(count, 'byte')}, of which {self.left:,} are there"
+            )
 
     def take(self, count: int, what: str) -> bytes:
         self.need(count, what)
@@ -181,7 +183,7 @@ def _model(reader: _Reader, config: ModelConfig) -> tuple[Model, AdamW | None]:
     step = reader.u64("the optimiser's step")
     count = reader.count("tensors of the optimiser", _LEAST_TENSOR)
     if step >= 2**32 or (step == 0) != (count == 0):
-        reader.refuse(f"the optimiser has done {step} steps and has {count} tensors")
+        reader.refuse(f"the optimiser has done {counted(step, 'step')} and has {counted(count, 'tensor')}")
     if not count:
         return model, None
     optimizer = AdamW(model.layout)

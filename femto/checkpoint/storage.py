@@ -25,6 +25,7 @@ from femto.model import Model
 from femto.model.layout import layout_size
 from femto.system import files, strict_json
 from femto.system.files import check_writable
+from femto.system.text import counted
 from femto.tokenizers import Tokenizer
 
 SECTIONS = frozenset({"model", "tokenizer", "training", "history", "losses", "milliseconds", "parameters", "optimizer"})
@@ -131,7 +132,8 @@ def _load(reader: container.Reader, path: str | os.PathLike[str], with_optimizer
         raise CheckpointError(f"{path}: {error}") from error
     tokenizer = _tokenizer(reader, path)
     if tokenizer.vocab_size != config.vocab_size:
-        raise CheckpointError(f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
+        known = counted(tokenizer.vocab_size, "token")
+        raise CheckpointError(f"{path}: the tokenizer has {known}, the model {config.vocab_size}")
     if reader.length("parameters") != 4 * layout_size(config):  # before any memory is taken for them
         raise CheckpointError(
             f"{path}: the parameters have {reader.length('parameters')} bytes, the model's shape needs {4 * layout_size(config)}"

@@ -7,6 +7,7 @@ import click
 from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import json_option, option, preset_option, print_json, shape_options, threads_option
+from femto.system.text import counted
 
 
 @command("Train and use models", "measure how fast this machine trains and generates", place=60)
@@ -70,5 +71,5 @@ def bench(
     if as_json:
         print_json(result)
         return
-    click.echo(f"{result['params']:,} parameters, {result['threads']} threads, {result['isa']}")
+    click.echo(f"{result['params']:,} parameters, {counted(result['threads'], 'thread')}, {result['isa']}")
     click.echo(text)

@@ -15,6 +15,7 @@ from femto.commands.shared.options import (
     print_json,
     threads_option,
 )
+from femto.system.text import counted
 
 SAVE_SECONDS = 15.0
 
@@ -58,7 +59,7 @@ def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: 
     file = LossFile(output, loaded.model, read, chunk_size)
     losses, total = file.losses, file.num_chunks
     if losses and not as_json:
-        click.echo(f"{output}: {len(losses)} of {total} chunks are there already", err=True)
+        click.echo(f"{output}: {len(losses)} of {counted(total, 'chunk')} are there already", err=True)
     last_save = time.monotonic()
     bar = click.progressbar(length=total, file=sys.stderr, hidden=not sys.stderr.isatty())
     with bar, StopRequest().listening() as stop:
@@ -73,7 +74,10 @@ def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: 
                 last_save = time.monotonic()
     file.save()
     if len(losses) < total:
-        click.echo(f"{output}: stopped by {stop.name} after {len(losses)} of {total} chunks; the same command goes on", err=True)
+        click.echo(
+            f"{output}: stopped by {stop.name} after {len(losses)} of {counted(total, 'chunk')}; the same command goes on",
+            err=True,
+        )
         return
     order = np.argsort(losses, kind="stable").tolist()
     shown = {"best": order[:num_chunks], "worst": order[::-1][:num_chunks]}
@@ -93,7 +97,7 @@ def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: 
         return
     predicted = [min(chunk_size, len(read.ids) - chunk * chunk_size) - 1 for chunk in range(total)]
     mean = np.average(losses, weights=predicted)
-    click.echo(f"{total:,} chunks of {chunk_size} tokens, mean loss {mean:.4f} nats a token")
+    click.echo(f"{counted(total, 'chunk')} of {counted(chunk_size, 'token')}, mean loss {mean:.4f} nats a token")
     for which, chosen in passages.items():
         for passage in chosen:
             click.echo(f"---- {which}: chunk {passage['chunk']}, loss {passage['loss']:.4f} ----")

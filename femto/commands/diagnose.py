@@ -8,6 +8,7 @@ import click
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import json_option, model_dataset_option, option, print_json, threads_option
+from femto.system.text import counted
 
 if TYPE_CHECKING:
     from femto.analysis.diagnosis import Finding
@@ -75,7 +76,7 @@ def model_lines(model: str, diagnosis: "Diagnosis") -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     dropout = f", dropout {training.dropout:g} costs {training.dropout_cost:.3f} nats" if training.dropout else ""
     return [
-        f"{model}: {diagnosis.config.num_parameters:,} parameters, {training.steps:,} steps; learning rate "
+        f"{model}: {diagnosis.config.num_parameters:,} parameters, {counted(training.steps, 'step')}; learning rate "
         f"{training.learning_rate:.2g} of {training.peak_learning_rate:g}{dropout}",
         f"embedding {embedding.rms:.2g}{table}; update {embedding.update_to_weight:.1e}",
         *("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows),
@@ -110,7 +111,7 @@ def layer_cells(layer: "LayerReport") -> tuple[str, ...]:
 def data_lines(measured: "DataReport") -> list[str]:
     """The loss and what it is compared with."""
     lines = [
-        f"{measured.name}: {measured.dataset_tokens:,} tokens, {measured.measured_tokens:,} measured, "
+        f"{measured.name}: {counted(measured.dataset_tokens, 'token')}, {measured.measured_tokens:,} measured, "
         f"{measured.unknown_share:.2%} <unk>",
         f"loss {measured.loss:.4f} nats a token; ln V {measured.uniform_loss:.4f}; token frequencies "
         f"{measured.frequency_loss:.4f} there, {measured.unigram_entropy:.4f} in all",

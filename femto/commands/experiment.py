@@ -9,6 +9,7 @@ from femto.commands.shared.command_line import group
 from femto.commands.shared.options import json_option, option, print_json, quiet_option, threads_option
 from femto.commands.shared.run_progress import show_progress
 from femto.config import PRESETS
+from femto.system.text import counted
 
 if TYPE_CHECKING:
     from femto.experiments.engine import Run
@@ -251,7 +252,7 @@ def _log_line(recipe: "Recipe") -> str:
     if "loss" in log:
         parts.append(f"loss {log['loss']}")
     if "steps" in log:
-        parts.append(f"{log['steps']:,} steps")
+        parts.append(counted(log["steps"], "step"))
     if "seconds" in log:
         parts.append(duration(log["seconds"]))
     if "milliseconds_per_step" in log:
@@ -268,7 +269,8 @@ def _result_lines(result: dict[str, Any]) -> list[str]:
     from femto.experiments.results import outcome, stuck
     from femto.system.text import duration
 
-    steps = f"{result['steps']:,} steps" if result["complete"] else f"{result['steps']:,} of {result['planned_steps']:,} steps"
+    steps = counted(result["planned_steps"], "step")
+    steps = counted(result["steps"], "step") if result["complete"] else f"{result['steps']:,} of {steps}"
     lines = [
         f"femto:    {'success' if result['passed'] else 'fail'}: loss {result['loss']:.4f}, {steps}, "
         f"{duration(result['seconds'])}, {result['milliseconds_per_step']:,.0f} ms a step, "

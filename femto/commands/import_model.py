@@ -4,6 +4,7 @@ import click
 
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import force_option, json_option, print_json
+from femto.system.text import counted
 
 
 @command("Grow and convert models", "convert a model of the original program", name="import", place=60)
@@ -37,4 +38,5 @@ def import_model(old: str, new: str, force: bool, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{new}: {shape.num_parameters:,} parameters, {shape.vocab_size} tokens, {steps:,} steps; imported from {old}")
+    trained = counted(steps, "step")
+    click.echo(f"{new}: {shape.num_parameters:,} parameters, {shape.vocab_size} tokens, {trained}; imported from {old}")

@@ -25,7 +25,7 @@ def info(model: str, as_json: bool) -> None:
     from femto.analysis import lineage
     from femto.model import count_parameters
     from femto.optimizers import OPTIMIZERS
-    from femto.system.text import amount
+    from femto.system.text import amount, counted
     from femto.training import trainer
     from femto.training.overfitting import best
 
@@ -60,7 +60,7 @@ def info(model: str, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{model}: {shape.num_parameters:,} parameters, {history.num_steps:,} steps")
+    click.echo(f"{model}: {shape.num_parameters:,} parameters, {counted(history.num_steps, 'step')}")
     click.echo(
         f"shape: d={shape.embedding_degree}, L={shape.num_layers}, H={shape.num_heads} of {shape.head_size}, "
         f"T={shape.num_tokens}, V={shape.vocab_size}; block {shape.block}, positions {shape.positional_encoding}, "
@@ -71,7 +71,7 @@ def info(model: str, as_json: bool) -> None:
     sizes = {name: amount(size) for name, size in memory.items()}
     click.echo(
         f"memory: parameters {sizes['parameters']}; training adds {sizes['training_state']} of gradients and the optimiser's "
-        f"state, and {sizes['activations']} of activations of {together} windows"
+        f"state, and {sizes['activations']} of activations of {counted(together, 'window')}"
     )
     case = "" if tokenizer.case_sensitive else ", case insensitive"
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")

@@ -22,6 +22,7 @@ from femto.commands.shared.options import (
     tokenizer_option,
     unknown_warning,
 )
+from femto.system.text import counted
 
 if TYPE_CHECKING:
     from femto.tokenizers import Tokenizer
@@ -174,7 +175,8 @@ def _with_more(
 
     if reserve_tokens and made.num_reserved:  # the journal's experiment 32 had twice as many as its author wanted
         raise click.UsageError(
-            f"{path or 'tokenizer.json'} has {made.num_reserved} reserved tokens already; give --reserve-tokens to train-bpe only"
+            f"{path or 'tokenizer.json'} has {counted(made.num_reserved, 'reserved token')} already; "
+            "give --reserve-tokens to train-bpe only"
         )
     if keep or document_separator is not None:
         made = BpeTokenizer.keeping(made, keep, document_separator)

@@ -18,6 +18,7 @@ from femto.commands.shared.options import (
     tokenizer_option,
 )
 from femto.commands.shared.run_progress import show_progress
+from femto.system.text import counted
 
 SIZES = ("tiny", "small", "medium", "big")
 
@@ -123,7 +124,7 @@ def search(
             "loss": loaded.history.recent_loss(10) if loaded.history.num_steps else None,
         }
         layers, steps_done = loaded.model.config.num_layers, loaded.history.num_steps
-        lines.append(f"{run.path(name)}: {layers} layers, {steps_done:,} steps{recent_loss(loaded.history)}")
+        lines.append(f"{run.path(name)}: {counted(layers, 'layer')}, {counted(steps_done, 'step')}{recent_loss(loaded.history)}")
     if as_json:
         print_json({"folder": str(Path(folder)), "finished": run.finished, "stopped_by": stop.name, "models": models})
         return

@@ -22,6 +22,7 @@ from femto.commands.shared.options import (
     quiet_option,
     threads_option,
 )
+from femto.system.text import counted
 
 STORED = "as stored in the model"
 
@@ -287,13 +288,13 @@ def train(
         return
     stopped = f"stopped by {result['stopped_by']} " if result["stopped_by"] else ""
     skipped = f", {counts['skipped_steps']:,} skipped" if counts["skipped_steps"] else ""
-    click.echo(
-        f"{model}: {stopped}after {result['steps']:,} steps{skipped}, {history.num_steps:,} in all{recent_loss(history)}; saved"
-    )
+    done = counted(result["steps"], "step")
+    click.echo(f"{model}: {stopped}after {done}{skipped}, {history.num_steps:,} in all{recent_loss(history)}; saved")
     if ended:
         return
+    left = counted(result["steps_left"], "step") + (" is" if result["steps_left"] == 1 else " are")
     if result["steps_left"] and until is not None:
-        click.echo(f"{result['steps_left']:,} steps are left: the same command goes on as if it had not been stopped", err=True)
+        click.echo(f"{left} left: the same command goes on as if it had not been stopped", err=True)
     elif result["steps_left"]:
         again = f"--steps {result['steps_left']}" + (" --on-non-finite skip" if on_non_finite == "skip" else "")
-        click.echo(f"{result['steps_left']:,} steps are left: with {again} the run is as if it had not been stopped", err=True)
+        click.echo(f"{left} left: with {again} the run is as if it had not been stopped", err=True)

@@ -393,7 +393,7 @@ def describe(stage: Stage, models: int = 1) -> str:
     if isinstance(stage, Train):
         which = f", {models} models" if models > 1 else f", {stage.models}" if stage.models != "*" else ""
         copy = f", copied as {stage.snapshot}" if stage.snapshot else ""
-        return f"train {stage.steps:,} steps{which}{more}{copy}"
+        return f"train {stage.steps:,} step{'s' * (stage.steps != 1)}{which}{more}{copy}"
     if isinstance(stage, InsertLayer):
         return f"insert a layer at {stage.at}" + (f" into {stage.copies} copies" if stage.copies > 1 else "")
     if isinstance(stage, InsertHead):

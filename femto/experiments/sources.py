@@ -11,6 +11,7 @@ from pathlib import Path
 
 from femto import data
 from femto.errors import DataError, RecipeError
+from femto.system.text import counted
 
 GENERATORS = ("simple_dummy", "simple_dummy2", "addition_dummy", "simple_sequence", "simple_sequence2")
 TEXTS = ("code", "prose")
@@ -72,7 +73,8 @@ def load(kind: str, path: str | os.PathLike[str] | None = None, seed: int = 0) -
     else:
         source = python_sources() if kind == "code" else python_topics()
     if source.num_bytes < MIN_TEXT_BYTES:
-        raise DataError(f"{source.name}: {source.num_bytes:,} bytes are too little text; at least {MIN_TEXT_BYTES:,} are needed")
+        size = counted(source.num_bytes, "byte")
+        raise DataError(f"{source.name}: {size} of text, too little; at least {MIN_TEXT_BYTES:,} are needed")
     return source
 
 

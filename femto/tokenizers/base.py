@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from femto.config import MAX_VOCABULARY
 from femto.errors import TokenizerError
+from femto.system.text import counted
 from femto.tokenizers.kept import KeptMatch
 from femto.tokenizers.longest_match import LongestMatch
 from femto.tokenizers.reserved import is_reserved, reserved_names
@@ -172,7 +173,7 @@ class Tokenizer:
         return hash(self._identity())
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.vocab_size} tokens, case_sensitive={self.case_sensitive})"
+        return f"{type(self).__name__}({counted(self.vocab_size, 'token')}, case_sensitive={self.case_sensitive})"
 
     # What a kind may override.
 

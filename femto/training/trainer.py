@@ -20,7 +20,7 @@ from femto.optimizers import OPTIMIZERS
 from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.system import memory
-from femto.system.text import brief, described
+from femto.system.text import brief, counted, described
 
 ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
 ADVICE = "nothing of this step was kept, and the file is as it was last saved; try a lower --learning-rate or --clip-norm 1"
@@ -63,7 +63,7 @@ def require_memory(config: ModelConfig, training: TrainConfig, with_state: bool 
     parts = {
         "gradients": 4 * layout_size(config),
         f"{optimizer.TITLE}'s state": optimizer.state_bytes(layout_size(config)) * with_state,
-        f"activations of {windows} windows": windows * activation_bytes(config),
+        f"activations of {counted(windows, 'window')}": windows * activation_bytes(config),
     }
     memory.require(parts, "training this model", "a smaller --batch-size or --micro-batch-size, context or model needs less")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from femto.analysis.diagnosis.records import Diagnosis, LayerReport
+from femto.system.text import counted
 
 SMALL_GAIN = 0.2  # RMS; healthy 0.55 to 1.1, the reference initializer 0.02
 POSITIONAL_RATIO = 10.0  # table to embedding; the journal's 33 to 35
@@ -43,7 +44,7 @@ def _not_finite(diagnosis: Diagnosis) -> list[Finding]:
     """Nothing else can be said of such a model."""
     for what, names in (("weights", diagnosis.not_finite_weights), ("gradients", diagnosis.not_finite_gradients)):
         if names:
-            more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""
+            more = f" and {counted(len(names) - 1, 'more tensor')}" if len(names) > 1 else ""
             return [
                 Finding(
                     f"not_finite_{what}",

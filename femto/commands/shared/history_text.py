@@ -4,7 +4,7 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
-from femto.system.text import printable
+from femto.system.text import counted, printable
 
 if TYPE_CHECKING:
     from femto.analysis.lineage import Event
@@ -38,7 +38,7 @@ def _entry_line(event: "Event") -> str:
         return f"init, preset {entry.get('preset')}" + ("" if seed is None else f", seed {seed}") + source
     if kind == "init-with":
         kept = f" and {entry['kept_tokens']} of its tokens" if "kept_tokens" in entry else ""
-        return f"init-with the layers of a model after {entry.get('parent_steps')} steps{kept}, seed {entry.get('seed')}"
+        return f"init-with the layers of a model after {counted(entry['parent_steps'], 'step')}{kept}, seed {entry.get('seed')}"
     if kind == "add-token":
         added = entry.get("tokens")
         names = [repr(name) for name in added] if isinstance(added, list) else []

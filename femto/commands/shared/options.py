@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from femto.config import PRESETS, ROLES
+from femto.system.text import counted
 
 TOKENIZERS = ("ascii", "byte", "char", "bpe")
 
@@ -224,7 +225,7 @@ def unknown_warning(count: int, total: int, what: str) -> None:
     """Say on standard error how many of a text's tokens the tokenizer does not know, and what to do where they are many."""
     if count:
         what = "standard input" if what == "-" else what
-        share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {total:,} tokens"
+        share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {counted(total, 'token')}"
         advice = "; a model made with --tokenizer char or bpe from this text, or with --tokenizer byte, can tell them apart"
         advice = advice if count >= MUCH_UNKNOWN * total else ""
         click.echo(f"note: {share}: its tokenizer lacks those characters{advice}", err=True)

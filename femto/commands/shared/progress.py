@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from femto.commands.shared.history_text import for_unknown
-from femto.system.text import duration
+from femto.system.text import counted, duration
 from femto.tokenizers import Drop, Merge
 from femto.tokenizers.bpe_training import expected_merges
 from femto.training import Step
@@ -124,7 +124,7 @@ class VocabularyProgress:
             left, right, token = map(shown_token, (event.left, event.right, event.left + event.right))
             click.echo(f"New token: {left} + {right} = {token}, appears {event.count} times", err=True)
         else:
-            click.echo(f"Removed {len(event.tokens)} tokens: {', '.join(map(shown_token, event.tokens))}", err=True)
+            click.echo(f"Removed {counted(len(event.tokens), 'token')}: {', '.join(map(shown_token, event.tokens))}", err=True)
             click.echo(f"Vocab-size: {event.vocab_size} tokens", err=True)
         if self.bar is not None:
             self.bar.update(isinstance(event, Merge))
