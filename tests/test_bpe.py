@@ -195,7 +195,7 @@ def test_names_that_encode_never_finds_are_never_learnt() -> None:
     assert made.decode(made.encode(f"<unk>{name}")) == f"<unk>{name}"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from([*WORDS, "x", "\ud800", "\x00", "\u2028"]), min_size=100, max_size=300).map("".join), st.data())
 def test_text_of_the_same_characters_comes_back(text: str, data: st.DataObject) -> None:
     made = BpeTokenizer.from_text(text, len(set(text)) + 12)

@@ -54,7 +54,7 @@ shapes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=shapes, head_size=st.integers(1, 9), steps=st.integers(0, 3))
 def test_what_is_loaded_is_what_was_saved_and_saves_to_the_same_bytes(tmp_path, shape, head_size, steps):
     made = small(steps, **shape, embedding_degree=head_size * shape["num_heads"])

@@ -34,7 +34,7 @@ def oracle(training: bytes, held_out: bytes, order: int) -> list[float]:
     return [probability(text[end], text[max(0, end - order + 1) : end]) for end in ends]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(training=texts, held_out=texts.filter(bool), order=orders)
 def test_agrees_with_a_dictionary(training: bytes, held_out: bytes, order: int) -> None:
     expected = oracle(training, held_out, order)
@@ -42,7 +42,7 @@ def test_agrees_with_a_dictionary(training: bytes, held_out: bytes, order: int) 
     assert bits_per_byte(training, held_out, order) == pytest.approx(-np.log2(expected).mean(), rel=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(training=texts, context=st.binary(min_size=7, max_size=7) | few.map(lambda text: text[:7].rjust(7, b"a")), order=orders)
 def test_probabilities_after_a_context_seen_or_not_sum_to_one(training: bytes, context: bytes, order: int) -> None:
     every_byte = b"".join(context + bytes([byte]) for byte in range(256))

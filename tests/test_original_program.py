@@ -217,7 +217,7 @@ def test_an_inserted_layer_and_the_reset_that_follows_are_in_the_history():
 # What the writer wrote.
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     options=st.fixed_dictionaries(
         {

@@ -190,7 +190,7 @@ def test_memory_of_a_micro_batch_is_bounded():
     block=st.sampled_from(BLOCKS),
     positions=st.sampled_from(POSITIONAL_ENCODINGS),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_dry_run_counts_what_a_graph_takes(head_size, heads, layers, vocab_size, tokens, block, positions):
     d = head_size * heads
     config = ModelConfig(vocab_size, tokens, d, layers, heads, block, positions)

@@ -95,7 +95,7 @@ def test_large_products_on_threads(isa, threads, rng, m, n):
         check(rng, m, n, 97, transpose_a, transpose_b, extras, 0)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     m=st.integers(0, 40), n=st.integers(0, 170), k=st.integers(0, 130), transpose_a=st.booleans(),
     transpose_b=st.booleans(), extras=st.sampled_from(EXTRAS), beside=st.integers(0, 20), seed=st.integers(0, 99),
