@@ -7,7 +7,7 @@ All arrays are float32 (ids int32). Matrices need contiguous rows, but rows may 
 vectors and flat buffers must be C-contiguous, and only their size counts. Inputs are finite: a NaN or infinity may spread to
 neighbours that exact arithmetic would spare. Outputs are `out=` and friends: allocated when left out, returned either way.
 Wrong types raise TypeError; wrong shapes, strides, ids out of range and outputs that share memory with another argument raise
-ValueError, before anything is written. The GIL is released while a kernel runs.
+ValueError, before anything is written; the message says what to pass instead. The GIL is released while a kernel runs.
 
 Results do not depend on the number of threads, to the bit, nor on whether AVX2, AVX-512 or NEON computed them. The baseline
 instruction set has no fused multiply-add and rounds differently. See CONTRIBUTING.md.
