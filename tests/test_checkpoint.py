@@ -224,3 +224,16 @@ def test_validations_that_are_none_are_refused(tmp_path, validations):
     made.history.entries[-1]["validations"] = [[1, 2.5], [2, 2]]
     checkpoint.save(made, tmp_path / "model.dat")
     assert checkpoint.load(tmp_path / "model.dat").history.validations() == [(1, 2.5), (2, 2)]
+
+
+@pytest.mark.parametrize("path", [1, [], {}, [1], ["a", None], True])
+@pytest.mark.parametrize("which", ["dataset", "validation_dataset"])
+def test_paths_of_data_sets_that_are_none_are_refused(tmp_path, which, path):
+    made = small(2)
+    made.history.entries[-1][which] = {"name": "a", "path": path}
+    checkpoint.save(made, tmp_path / "model.dat")
+    with pytest.raises(CheckpointError, match="entry 1 of the history is not complete"):
+        checkpoint.load(tmp_path / "model.dat")
+    made.history.entries[-1][which] = {"name": "a", "path": ["a", "b"]}
+    checkpoint.save(made, tmp_path / "model.dat")
+    assert checkpoint.load(tmp_path / "model.dat").history.sessions()[0][which]["path"] == ["a", "b"]

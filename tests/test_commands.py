@@ -103,6 +103,8 @@ def test_bench_shows_every_kernel_of_a_step_and_the_speed_of_inference(folder):
     assert sum(row["share"] for row in table["kernels"]) < 1
     assert "outside kernels" in run("bench", *shape, "--kernels", "--steps", 1).stdout
     assert run_json("bench", *shape, "--infer", "--steps", 1)["tokens_per_second"] > 0
+    told = run("bench", *shape, "--infer", "--steps", 1).stderr
+    assert told == "note: --batch-size would do nothing with --infer, which measures generation\n"
 
 
 def test_candidates_look_as_in_the_original_program(model):
@@ -692,3 +694,109 @@ def test_a_text_that_cannot_be_read_again_leaves_the_first_data_set_as_the_defau
     Path("texts/one.txt").write_text(TEXT)
     run("train", "--dataset", "texts", "--steps", 1)
     assert "the data set is texts" in run("train", "--steps", 1).stderr
+
+
+def test_a_text_of_its_own_is_validated_on_and_remembered(folder):
+    Path("new.txt").write_text("what a piece of work is a man, how noble in reason\n" * 30)
+    run("init", *SMALL)
+    options = ["--validation-dataset", "new.txt", "--validate-every", 2, "--batch-size", 4]
+    trained = run("train", *options, "--steps", 8, "--keep-best", "--metrics", "metrics.jsonl")
+    assert "note:" not in trained.stderr
+    made = femto.load("model.dat")
+    entry = made.history.entries[-1]
+    assert entry["validation_dataset"]["path"] == "new.txt" and [step for step, _ in made.history.validations()] == [2, 4, 6, 8]
+    assert "validated on new.txt" in run("info").stdout
+    measured = run_json("evaluate", "--dataset", "new.txt")["loss"]
+    assert made.history.validations()[-1][1] == pytest.approx(measured, rel=1e-6)
+    assert json.loads(Path("metrics.jsonl").read_text().splitlines()[0])["validation_dataset"] == "new.txt"
+    ids = made.tokenizer.encode(TEXT)
+    assert entry["training"]["validation_split"] == 0 and len(
+        femto.Session(made, femto.from_text("", TEXT, made.tokenizer), None).training_ids
+    ) == len(ids)
+    # It goes on with the same text, counts validations across sessions and across texts to train on, and can be taken back.
+    Path("more.txt").write_text(TEXT + "O that this too too solid flesh would melt\n" * 9)
+    told = run("train", "--dataset", "more.txt", "--steps", 4, "--validate-every", 2).stderr
+    assert "note: validating on new.txt, as in the last session" in told
+    assert [step for step, _ in femto.load("model.dat").history.validations()] == [2, 4, 6, 8, 10, 12]
+    told = run("train", "--steps", 1, "--validation-split", 0.1).stderr
+    assert "the last session validated on new.txt, this one validates on the last 0.1 of the text" in told
+    assert "validating on" not in run("train", "--steps", 1).stderr
+    run("train", *options, "--steps", 1)
+    Path("new.txt").unlink()
+    assert "new.txt: the model's last validation data set is not there" in run("train", "--steps", 1, status=1).stderr
+    run("train", "--steps", 1, "--validation-split", 0)
+
+
+def test_validating_on_text_that_is_trained_on_is_told(folder):
+    words = random.Random(1).choices(["the", "rest", "is", "silence", "to", "sleep", "perchance", "dream"], k=9000)
+    whole = " ".join(words)
+    Path("whole.txt").write_text(whole)
+    Path("half.txt").write_text(whole[-6000:-3000] + " ".join(random.Random(2).choices(words, k=600))[:3000])
+    run("init", *SMALL)
+    short = ["--steps", 1, "--batch-size", 2]
+    told = run("train", "--dataset", "whole.txt", "--validation-dataset", "whole.txt", *short).stderr
+    assert "note: all passages of whole.txt that were looked for stand in whole.txt too: the model is trained on" in told
+    told = run("train", "--dataset", "whole.txt", "--validation-dataset", "half.txt", *short).stderr
+    share = float(re.search(r"note: (\d+)% of the passages of half.txt that were looked for stand in whole.txt", told).group(1))
+    assert 45 <= share <= 55
+    told = run("train", "--dataset", "dataset.txt", "--validation-dataset", "whole.txt", *short).stderr
+    assert "an earlier session trained on whole.txt: the model has been trained on text that it is validated on now" in told
+
+
+def test_evaluate_says_that_the_model_was_trained_on_the_text(folder):
+    run("init", *SMALL)
+    run("train", "--steps", 1, "--validation-split", 0.1)
+    told = "note: the model was trained on all but the last 0.1 of this text; --validation-split 0.1 measures the rest alone"
+    assert told in run("evaluate").stderr and told in run("evaluate", "--validation-split", 0.2).stderr
+    assert "trained" not in run("evaluate", "--validation-split", 0.1).stderr
+    Path("new.txt").write_text("the rest is silence\n" * 9)
+    assert "trained" not in run("evaluate", "--dataset", "new.txt").stderr
+    run("train", "--steps", 1, "--validation-split", 0)
+    assert "note: the model was trained on this text" in run("evaluate", "--validation-split", 0.1).stderr
+
+
+def test_a_text_shorter_than_the_context_is_told(folder):
+    Path("short.txt").write_text("to be or not to")
+    run("init", *SMALL)
+    told = "note: short.txt: 15 tokens to train on are less than a window of 17, so the text repeats inside each window"
+    assert told in run("train", "--dataset", "short.txt", "--steps", 1).stderr
+    assert told in run("diagnose", "--dataset", "short.txt").stderr
+    assert run_json("info")["num_steps"] == 1
+    Path("short.txt").write_text("to be or not to be")
+    assert "short" not in run("diagnose", "--dataset", "short.txt").stderr.replace("short.txt", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (
+            "train --validate-every 5",
+            "--validate-every would do nothing: they need a validation; give --validation-split, such as 0.1",
+        ),
+        ("train --keep-best --patience 2", "--keep-best and --patience would do nothing: they need a validation"),
+        ("train --validation-split 0.1 --validation-dataset x", "give --validation-split or --validation-dataset, not both"),
+        ("train --dataset - --validation-dataset -", "cannot both be standard input"),
+        ("train --sample-prompt a", "--sample-prompt would do nothing without --sample-every"),
+        ("train --sample-count 3", "--sample-tokens would do nothing without --sample-every"),
+        ("train --sample-every 3 --quiet", "--sample-every would do nothing with --quiet"),
+        ("train --decay-steps 0 --decay cosine", "--decay would do nothing: they need a decay; give --decay-steps"),
+        (
+            "train --decay-steps 0 --min-learning-rate 0",
+            "--min-learning-rate would do nothing: they need a decay",
+        ),
+        ("infer a --temperature 0 --top-k 3", "--top-k would do nothing with --temperature 0"),
+        (
+            "bench --infer --kernels --batch-size 3",
+            "--kernels would do nothing with --infer",
+        ),
+        (
+            "init --force --rotary-base 50 --positional-encoding learned",
+            "--rotary-base would do nothing without",
+        ),
+        ("search --vocab-size 300", "--vocab-size is for --tokenizer bpe"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused_and_the_missing_one_named(model, command, told):
+    before = model.read_bytes()
+    assert told in run(*command.split(), status=2).stderr
+    assert model.read_bytes() == before and sorted(path.name for path in model.parent.iterdir()) == ["dataset.txt", "model.dat"]

@@ -106,13 +106,14 @@ class History:
             kept[:] = [validation for place, validation in enumerate(kept) if place % 2 == 0 or validation is best]
 
     def validations(self) -> list[tuple[int, float]]:
-        """Step and loss of every validation, oldest first, since the text or the part of it that is held out last changed."""
+        """Step and loss of every validation, oldest first, since the text that is validated on last changed."""
         found: list[tuple[int, float]] = []
         held_out = None
         for session in reversed(self.sessions()):
             settings = session.get("training")
             split = settings.get("validation_split") if isinstance(settings, dict) else None
-            here = (session["dataset"].get("sha256"), split)
+            apart = session.get("validation_dataset")  # of this the text that is trained on may change
+            here = (apart.get("sha256"), "all") if apart else (session["dataset"].get("sha256"), split)
             if held_out not in (None, here):
                 break
             held_out = here

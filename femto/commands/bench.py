@@ -6,6 +6,7 @@ import click
 
 from femto import config
 from femto.commands.shared.command_line import command
+from femto.commands.shared.dependencies import given, nothing, refuse
 from femto.commands.shared.options import json_option, option, preset_option, print_json, shape_options, threads_option
 from femto.system.text import counted
 
@@ -29,7 +30,10 @@ from femto.system.text import counted
 @option("--steps", default=20, type=click.IntRange(1), help="How many steps to time.")
 @threads_option
 @json_option
+@click.pass_context
 def bench(
+    ctx: click.Context,
+    /,
     vocab_size: int,
     dropout: float,
     batch_size: int,
@@ -50,6 +54,10 @@ def bench(
     """
     from femto.profiling import benchmark
 
+    if infer:
+        refuse(ctx, "show_kernels", reason="with --infer, which measures generation")
+        if unused := given(ctx, "dropout", "batch_size", "micro_batch_size", "optimizer"):
+            click.echo(f"note: {nothing(unused, 'with --infer, which measures generation')}", err=True)
     chosen = config.PRESETS[preset]
     changes = {"dropout": dropout, "batch_size": batch_size, "micro_batch_size": micro_batch_size, "optimizer": optimizer}
     training = config.updated(chosen.training, changes)

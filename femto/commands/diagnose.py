@@ -54,12 +54,16 @@ def diagnose(path: str | None, model: str | None, dataset: str | None, batch_siz
     from femto import checkpoint
     from femto.analysis.diagnosis import diagnose as measure
     from femto.analysis.diagnosis import find
+    from femto.training.notes import short_text
 
     if None not in (path, model):
         raise click.UsageError("give the model once, as MODEL or as --model")
     model = path or model or "model.dat"
     loaded = checkpoint.load(model)
-    diagnosis = measure(loaded, model_text.read(dataset, loaded), batch_size)
+    read = model_text.read(dataset, loaded)
+    diagnosis = measure(loaded, read, batch_size)
+    if note := short_text(read.ids, loaded.model.config.num_tokens, read.name):
+        click.echo(f"note: {note}", err=True)
     found = find(diagnosis)
     if as_json:
         print_json({"model": model, **asdict(diagnosis), "findings": [asdict(finding) for finding in found]})

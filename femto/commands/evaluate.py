@@ -36,6 +36,7 @@ def evaluate(model: str, dataset: str | None, validation_split: float | None, as
     Lower is better. Give the --validation-split of the training to measure only text that the model was not trained on.
     """
     from femto import checkpoint, data, training
+    from femto.training.notes import trained_on
 
     if validation_split is not None and not 0.0 < validation_split <= 1.0:
         raise click.BadParameter("must be above 0 and at most 1", param_hint="--validation-split")
@@ -43,6 +44,8 @@ def evaluate(model: str, dataset: str | None, validation_split: float | None, as
     read = model_text.read(dataset, loaded)
     ids = read.ids if validation_split is None else read.ids[len(read.ids) - round(len(read.ids) * validation_split) :]
     data.require_two(ids, f"{read.name}: the part to evaluate")
+    if note := trained_on(loaded.history, read, validation_split or 1.0):
+        click.echo(f"note: {note}", err=True)
     result = training.evaluate(loaded.model, ids, loaded.tokenizer)
     if as_json:
         print_json(

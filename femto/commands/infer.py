@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from femto.commands.shared.command_line import command
+from femto.commands.shared.dependencies import refuse
 from femto.commands.shared.options import argument_bytes, model_option, option, threads_option, unknown_warning
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ if TYPE_CHECKING:
 )
 @threads_option
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line, one for each text, instead of text.")
+@click.pass_context
 def infer(
+    ctx: click.Context,
+    /,
     prompts: tuple[str, ...],
     prompt_files: tuple[str, ...],
     model: str,
@@ -91,6 +95,8 @@ def infer(
     A PROMPT of - is read from standard input. Prompts are taken as they are, to the byte: a newline at the end of a file, or of
     what `echo` prints, is part of the prompt. Several texts come one after another, each below a line that says which it is.
     """
+    if temperature == 0:
+        refuse(ctx, "top_k", "top_p", reason="with --temperature 0, which takes the likeliest token")
     from femto import checkpoint, generation
     from femto.system import random_numbers
     from femto.tokenizers import StopTexts

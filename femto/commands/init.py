@@ -7,6 +7,7 @@ import click
 
 from femto import config
 from femto.commands.shared.command_line import command
+from femto.commands.shared.dependencies import refuse
 from femto.commands.shared.new_model import report
 from femto.commands.shared.options import (
     FIRST_TEXT,
@@ -97,10 +98,11 @@ def init(ctx: click.Context, /, **options: Any) -> None:
             given = ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
             if name in ASKED and not given:
                 options[name] = click.prompt(name.replace("_", " "), default=options[name], type=option.type)
-    _init(**options)
+    _init(ctx, **options)
 
 
 def _init(
+    ctx: click.Context,
     model: str,
     preset: str,
     tokenizer: str,
@@ -132,6 +134,8 @@ def _init(
         "rotary_base": rotary_base,
     }
     model_config = config.updated(config.ModelConfig(made.vocab_size, **shape, **chosen.model), changes)
+    if model_config.positional_encoding != "rotary":
+        refuse(ctx, "rotary_base", reason="without --positional-encoding rotary")
     if seed is None:
         seed = random_numbers.fresh_seed()
     training = config.updated(chosen.training, {"seed": seed})

@@ -9,6 +9,7 @@ import click
 from femto import config
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
+from femto.commands.shared.dependencies import given, refuse
 from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
     Decorated,
@@ -94,11 +95,17 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
 )
 @setting("--validation-split", float, "0 to 0.9", "The last part of the text, as a share of its tokens, that is not trained on.")
 @option(
+    "--validation-dataset",
+    type=click.Path(allow_dash=True),
+    default_text="that of the last session, if no --validation-split is given",
+    help="Another text to measure the loss on, a file or a folder. All of --dataset is trained on then.",
+)
+@option(
     "--validate-every",
     default=250,
     type=click.IntRange(1),
-    help="After how many steps to measure the loss on the part that is not trained on: on at most 65,536 tokens of it, in "
-    "windows spread evenly. The command evaluate measures all of it.",
+    help="After how many steps to measure the loss on what is not trained on: on at most 65,536 tokens of it, in windows spread "
+    "evenly. The command evaluate measures all of it.",
 )
 @option("--keep-best", is_flag=True, help="Keep the model of the best validation in a file beside: model.best.dat for model.dat.")
 @option(
@@ -164,6 +171,7 @@ def train(
     dataset: str | None,
     steps: int,
     until: int | None,
+    validation_dataset: str | None,
     validate_every: int,
     keep_best: bool,
     patience: int | None,
@@ -198,8 +206,20 @@ def train(
     from femto.training.session import OutOfPatience, Session, Validation, best_path
     from femto.training.spikes import Spike
 
-    if until is not None and ctx.get_parameter_source("steps") == click.core.ParameterSource.COMMANDLINE:
+    if until is not None and given(ctx, "steps"):
         raise click.UsageError("give --steps or --until, not both")
+    if validation_dataset is not None:
+        if settings["validation_split"]:
+            raise click.UsageError("give --validation-split or --validation-dataset, not both")
+        if validation_dataset == dataset == "-":
+            raise click.UsageError("--dataset and --validation-dataset cannot both be standard input")
+    if not sample_every:
+        refuse(ctx, "sample_prompt", "sample_tokens", reason="without --sample-every")
+    if quiet:
+        refuse(ctx, "sample_every", reason="with --quiet, which shows no samples")
+    validates_as_last = validation_dataset is None and settings["validation_split"] is None
+    if validation_dataset is not None:
+        settings["validation_split"] = 0.0
     with ExitStack() as stack:
         stack.enter_context(checkpoint.locked(model))
         loaded = checkpoint.load(model)
@@ -217,10 +237,14 @@ def train(
         if moves:
             loaded.move_to_numerics()
         read = model_text.read(dataset, loaded, other=False)  # `notes` says it
-        if (keep_best or patience) and not loaded.training.validation_split:
-            raise click.UsageError("--keep-best and --patience need a validation: give --validation-split, such as 0.1")
+        held_out = model_text.read_validation(validation_dataset, loaded, last=validates_as_last)
+        if held_out is None and not loaded.training.validation_split:
+            needed = ": they need a validation; give --validation-split, such as 0.1, or --validation-dataset"
+            refuse(ctx, "keep_best", "patience", "validate_every", reason=needed)
+        if loaded.training.decay_steps == 0:
+            refuse(ctx, "decay", "min_learning_rate", reason=": they need a decay; give --decay-steps")
         session = Session(
-            *(loaded, read, model, save_every, validate_every),
+            *(loaded, read, model, save_every, validate_every, held_out),
             on_non_finite=on_non_finite,
             best_path=best_path(model) if keep_best else None,
             patience=patience or 0,
@@ -244,7 +268,8 @@ def train(
                 "--decay-steps makes its decay longer, --reset-optimizer begins it anew"
             )
         writer = Metrics(file, metrics)
-        writer.write({"event": "session", "model": model, "dataset": read.name, **config.to_json(loaded.training)})
+        validated = {"validation_dataset": held_out.name} if held_out else {}
+        writer.write({"event": "session", "model": model, "dataset": read.name, **validated, **config.to_json(loaded.training)})
         stack.enter_context(stop.listening())
         stack.enter_context(progress.showing())
         for event in stack.enter_context(closing(session.run(steps, stop))):  # closed, it saves, whatever happens here
@@ -270,6 +295,8 @@ def train(
     history = loaded.history
     result = {
         "model": model,
+        "dataset": read.name,
+        **validated,
         "num_steps": history.num_steps,
         "steps": history.num_steps - steps_before,
         "loss": history.recent_loss(10) if history.num_steps else None,

@@ -14,31 +14,22 @@ def last_dataset(history: History) -> str | list[str] | None:
     A path is as it was given, so a relative one is looked for in the working directory. Raises DataError if it is not there.
     """
     sessions = history.sessions()
-    return _path(sessions[-1]["dataset"], "last data set", "--dataset") if sessions else None
+    return _path(sessions[-1]["dataset"], "last data set", "--dataset says where it is, or names another") if sessions else None
 
 
 def last_validation_dataset(history: History) -> str | list[str] | None:
     """The same of the text that the last session validated on; None also if that was a part of the data set, or nothing."""
     sessions = history.sessions()
     found = sessions[-1].get("validation_dataset") if sessions else None
-    return None if found is None else _path(found, "last validation data set", "--validation-dataset")
+    advice = "--validation-dataset says where it is, or names another; --validation-split 0 goes without"
+    return None if found is None else _path(found, "last validation data set", advice)
 
 
-def _path(dataset: dict[str, Any], what: str, option: str) -> str | list[str] | None:
+def _path(dataset: dict[str, Any], what: str, advice: str) -> str | list[str] | None:
     if "path" not in dataset:  # of an earlier femto: the name is the path, or that of a text in memory
         return dataset["name"] if os.path.exists(dataset["name"]) else None
     path: str | list[str] | None = dataset["path"]
     for each in path if isinstance(path, list) else [path]:
         if each is not None and not os.path.exists(each):
-            raise DataError(f"{printable(each)}: the model's {what} is not there; {option} says where it is, or names another")
+            raise DataError(f"{printable(each)}: the model's {what} is not there; {advice}")
     return path
-
-
-def other_text(history: History, sha256: str, name: str) -> str | None:
-    """What is to be said if the last session trained on another text than this; None if on the same, or if it is not known."""
-    sessions = history.sessions()
-    before = sessions[-1]["dataset"] if sessions else {}
-    if before.get("sha256") in (None, "", sha256):  # an imported model's has another hash
-        return None
-    same_name = "what it holds has changed" if before["name"] == name else f"{name} is another text"
-    return printable(f"the last session trained on {before['name']}; {same_name}")

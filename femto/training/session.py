@@ -12,8 +12,8 @@ from femto.data import Dataset
 from femto.errors import ConfigError
 from femto.optimizers.schedule import settled
 from femto.system.text import described
+from femto.training import notes
 from femto.training.evaluation import Loss, evaluate
-from femto.training.last_dataset import other_text
 from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
 from femto.training.step_threads import FreeThreads
@@ -61,9 +61,9 @@ class Session:
     """Trains a checkpoint on a data set for a number of steps and saves it to `path`.
 
     save_every and validate_every count steps of the model's life, not of the session, so that a run divided into sessions
-    validates at the same steps; save_every None saves by time. held_out: another text to validate on; without it, the last
-    `validation_split` of the data set is held out. Validations use at most VALIDATION_TOKENS of it, in windows spread evenly.
-    on_non_finite: as `Trainer` has it.
+    validates at the same steps; save_every None saves by time. held_out: another text to validate on, all of the data set being
+    trained on; without it, the last `validation_split` of the data set is held out. Validations use at most VALIDATION_TOKENS of
+    it, in windows spread evenly. on_non_finite: as `Trainer` has it.
 
     best_path: a file that always has the model of the best validation so far, also across sessions. patience: end after so many
     validations in a row, also of earlier sessions, that are no better than the best; 0: never. snapshot_every: steps between
@@ -101,7 +101,7 @@ class Session:
         checkpoint.require_optimizer(checkpoint.training)
         require_memory(checkpoint.model.config, checkpoint.training, with_state=checkpoint.optimizer is None)
         self.checkpoint, self.dataset, self.path = checkpoint, dataset, path
-        self.training_ids, self.on_non_finite = training_ids, on_non_finite
+        self.held_out, self.training_ids, self.on_non_finite = held_out, training_ids, on_non_finite
         self.save_every, self.validate_every = save_every, validate_every
         self.best_path, self.patience, self.snapshot_every = best_path, patience, snapshot_every
         self._told_overfitting = False
@@ -114,18 +114,17 @@ class Session:
         return described(self, self.checkpoint.model, steps=self.checkpoint.history.num_steps, **tokens, path=self.path)
 
     def notes(self) -> list[str]:
-        """What makes losses here no measure beside those of the last session: another text, or more of it held out."""
-        sessions = self.checkpoint.history.sessions()
-        if not sessions:
-            return []
-        other = other_text(self.checkpoint.history, self.dataset.sha256, self.dataset.name)
-        found = [other] if other else []
-        split, settings = self.checkpoint.training.validation_split, sessions[-1].get("training")
-        was = settings.get("validation_split") if isinstance(settings, dict) else None
-        if isinstance(was, int | float) and 0 <= was < split:
-            held = f"the last session held out {was:g} of the text, this one {split:g}"
-            found.append(f"{held}: the model has been trained on text that it is validated on now")
-        return found
+        """What should be known before the losses are believed: another text than before, one too short, or validation on text
+        that the model is trained on. The texts are compared for the last, which takes about a second for 16 million tokens."""
+        history, dataset, held_out = self.checkpoint.history, self.dataset, self.held_out
+        found = [
+            notes.other_text(history, dataset),
+            notes.other_validation(history, dataset, self.checkpoint.training.validation_split, held_out),
+            notes.short_text(self.training_ids, self.checkpoint.model.config.num_tokens, dataset.name),
+        ]
+        if held_out is not None:
+            found.append(notes.trained_on_validation(history, dataset, held_out))
+        return [note for note in found if note]
 
     def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
         """Train up to `steps` steps; `stop` is asked after each, and ends the session with a save and no further validation.
@@ -147,7 +146,7 @@ class Session:
         settings = settled(checkpoint.training, checkpoint.optimizer.step if checkpoint.optimizer else 0, steps)
         trainer = Trainer(checkpoint, self.training_ids, settings=settings, on_non_finite=self.on_non_finite)
         require_finite(checkpoint.model, checkpoint.history.num_steps + 1)
-        trainer.start_session(self.dataset)
+        trainer.start_session(self.dataset, self.held_out)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
         threads = FreeThreads()
         try:

@@ -104,12 +104,16 @@ class Trainer:
         """How every step is trained; a trainer with other settings is another trainer."""
         return self._settings
 
-    def start_session(self, dataset: Dataset) -> None:
-        """Record in the history what the following steps train on. Without it, the first step says that it is not known."""
+    def start_session(self, dataset: Dataset, held_out: Dataset | None = None) -> None:
+        """Record in the history what the following steps train on. Without it, the first step says that it is not known.
+
+        held_out: another text that is validated on.
+        """
         self.session_started = True
         self.checkpoint.history.start_session(
             dropout=self.settings.dropout,
             dataset=dataset.to_json(),
+            **({"validation_dataset": held_out.to_json()} if held_out else {}),
             training=to_json(self.settings),
             femto=__version__,
             isa=kernels.isa(),

@@ -65,4 +65,6 @@ def _entry_line(event: "Event") -> str:
     losses = [loss for loss in event.losses.tolist() if math.isfinite(loss)] if len(event.losses) == event.steps else []
     skipped = f", {entry['skipped']} of them skipped" if entry.get("skipped") and event.steps == entry["steps"] else ""
     loss = f", loss {losses[0]:.4f} to {statistics.fmean(losses[-10:]):.4f}" if losses else ""
+    if "validation_dataset" in entry:
+        loss += f", validated on {entry['validation_dataset']['name']}"
     return f"session on {name}, steps {first + 1:,} to {first + event.steps:,}{skipped}, dropout {entry.get('dropout')}{loss}"

@@ -17,13 +17,29 @@ def read(given: str | None, checkpoint: "Checkpoint", *, other: bool = True) -> 
     other: say if a text that was not given is not that of the last training.
     """
     from femto import data
-    from femto.training.last_dataset import last_dataset, other_text
+    from femto.training.last_dataset import last_dataset
+    from femto.training.notes import other_text
 
     path = given or last_dataset(checkpoint.history) or FIRST_TEXT
     found = data.load_dataset(path, checkpoint.tokenizer)
     if given is None and path != FIRST_TEXT:
         click.echo(f"note: the data set is {found.name}, the last one of the model", err=True)
-    if given is None and other and (note := other_text(checkpoint.history, found.sha256, found.name)):
+    if given is None and other and (note := other_text(checkpoint.history, found)):
         click.echo(f"note: {note}", err=True)
+    unknown_warning(found.num_unknown, len(found.ids), found.name)
+    return found
+
+
+def read_validation(given: str | None, checkpoint: "Checkpoint", *, last: bool) -> "Dataset | None":
+    """The text to validate on, if any; last: that of the last session, if none is given."""
+    from femto import data
+    from femto.training.last_dataset import last_validation_dataset
+
+    path = given or (last_validation_dataset(checkpoint.history) if last else None)
+    if path is None:
+        return None
+    found = data.load_dataset(path, checkpoint.tokenizer)
+    if given is None:
+        click.echo(f"note: validating on {found.name}, as in the last session", err=True)
     unknown_warning(found.num_unknown, len(found.ids), found.name)
     return found
