@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto.errors import DataError
-from femto.system import files, memory, random_numbers
+from femto.system import files, memory, random_numbers, signatures
 from femto.system.text import counted, described
 from femto.tokenizers import Tokenizer
 
@@ -44,40 +44,50 @@ class Dataset:
         return {"name": self.name, "path": self.path, "sha256": self.sha256, "bytes": self.num_bytes}
 
 
-def read_bytes(path: str | os.PathLike[str], most: int = -1) -> bytes:
-    """The bytes of a file, or of standard input for `-`; the first `most` of them, unless that is -1. Raises DataError."""
+def read_bytes(path: str | os.PathLike[str], most: int = -1, *, any_file: bool = False) -> bytes:
+    """The bytes of a file, or of standard input for `-`; the first `most` of them, unless that is -1.
+
+    Raises DataError, also for what is no text by its first bytes; with any_file only for what femto itself has written.
+    """
     if str(path) == "-":
         if sys.stdin is None:
             raise DataError("-: standard input is closed")
-        return sys.stdin.buffer.read(most)
+        return _require_text(sys.stdin.buffer.read(most), "standard input", any_file)
     try:
         size = os.stat(path).st_size if most < 0 else min(most, os.stat(path).st_size)
         memory.require({"its bytes": size, "its tokens": size}, f"{path}: a data set of this size", "take a part of it")
         with files.opened(path) as file:
-            return file.read(most)
+            return _require_text(file.read(most), path, any_file)
     except OSError as error:
         hints = {errno.EINVAL: "; `-` reads standard input", errno.ENOENT: "; --dataset names another text"}
         hint = hints.get(error.errno or 0, "")
         raise DataError(f"{path}: cannot read the data set: {error.strerror}{hint}") from error
 
 
-def read_documents(path: str | os.PathLike[str]) -> list[bytes]:
+def _require_text(content: bytes, name: object, any_file: bool) -> bytes:
+    found = signatures.kind(content[: signatures.ENOUGH])
+    if found and (found.is_femtos or not any_file):
+        raise DataError(f"{name}: {found.name}, not text; {found.advice}")
+    return content
+
+
+def read_documents(path: str | os.PathLike[str], *, any_file: bool = False) -> list[bytes]:
     """The bytes of a file, of standard input for `-`, or of every file below a folder, in the order of their paths.
 
     In a folder, empty files are left out, and all that is hidden: names that begin with a dot. Raises DataError when something
-    cannot be read or there is nothing in it.
+    cannot be read or there is nothing in it, and for archives, images and the like unless `any_file`.
     """
-    documents = [document for document in map(read_bytes, _paths(path)) if document]
+    documents = [document for name in _paths(path) if (document := read_bytes(name, any_file=any_file))]
     if not documents:
         raise DataError(f"{path}: the data set is empty")
     return documents
 
 
 def read_beginning(path: str | os.PathLike[str], most: int) -> list[bytes]:
-    """The documents that `read_documents` gives, up to `most` bytes of them; the last may be cut off. Raises DataError."""
+    """The documents that `read_documents` gives with `any_file`, up to `most` bytes of them; the last may be cut off."""
     documents, left = [], most
     for name in _paths(path):
-        documents.append(read_bytes(name, left))
+        documents.append(read_bytes(name, left, any_file=True))
         left -= len(documents[-1])
         if not left:
             break
@@ -118,7 +128,9 @@ def load_dataset(path: str | os.PathLike[str] | list[str], tokenizer: Tokenizer)
     paths = path if isinstance(path, list) else [str(path)]
     name = ", ".join(paths)
     try:
-        found = from_documents(name, [document for each in paths for document in read_documents(each)], tokenizer)
+        any_file = tokenizer.kind == "byte"
+        documents = [document for each in paths for document in read_documents(each, any_file=any_file)]
+        found = from_documents(name, documents, tokenizer)
     except MemoryError as error:
         raise DataError(f"{name}: the data set is more than the memory holds") from error
     again = "-" not in paths and found.name == name  # the name is not as given where it was not UTF-8

@@ -1,14 +1,20 @@
 """The command line: through Click's runner, and for the main commands as real processes."""
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import math
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -800,3 +806,81 @@ def test_an_option_that_would_do_nothing_is_refused_and_the_missing_one_named(mo
     before = model.read_bytes()
     assert told in run(*command.split(), status=2).stderr
     assert model.read_bytes() == before and sorted(path.name for path in model.parent.iterdir()) == ["dataset.txt", "model.dat"]
+
+
+def _zipped() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("text.txt", TEXT)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (gzip.compress(TEXT.encode()), "a gzip file, not text; unpack it first: gunzip"),
+        (lzma.compress(TEXT.encode()), "an xz file, not text"),
+        (bz2.compress(TEXT.encode()), "a bzip2 file, not text"),
+        (_zipped(), "a zip archive, as documents and models of other programs are, too, not text; unpack it first: unzip"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG image, not text; it holds no text"),
+        (b"%PDF-1.7\n" + bytes(99), "a PDF document, not text"),
+        ((99).to_bytes(8, "little") + b'{"weight":{"dtype":"F32"', "a safetensors model, not text"),
+        (b"\x80\x02}q\x00X\x06\x00\x00\x00weight", "a Python pickle, not text"),
+    ],
+)
+def test_what_is_no_text_is_told_but_bytes_may_be_anything(model, content, what):
+    before = model.read_bytes()
+    Path("file").write_bytes(content)
+    for command in (["train", "--steps", 1], ["evaluate"], ["train", "--steps", 1, "--validation-dataset", "file"]):
+        command += [] if "file" in command else ["--dataset", "file"]
+        assert run(*command, status=1).stderr.startswith(f"Error: file: {what}")
+    assert what in run("train-bpe", "--dataset", "file", status=1).stderr
+    assert what in run("init", "--model", "new.dat", "--tokenizer", "char", "--tokenizer-data", "file", status=1).stderr
+    assert (
+        what.split(", not")[0] + ", not a tokenizer file"
+        in run("init", "--model", "new.dat", "--tokenizer", "bpe", "--tokenizer-data", "file", status=1).stderr
+    )
+    assert f"file: not a femto model but {what.split(', not')[0]}; " in run("info", "--model", "file", status=1).stderr
+    assert what in run("evaluate", "--dataset", "-", status=1, text=content).stderr
+    assert model.read_bytes() == before and not Path("new.dat").exists()
+    run("init", "--model", "bytes.dat", *SMALL, "--tokenizer", "byte")
+    run("evaluate", "--model", "bytes.dat", "--dataset", "file")
+
+
+def test_a_file_of_femtos_in_the_wrong_place_is_told(model):
+    Path("tokenizer.json").write_text(run("dump-tokenizer").stdout)
+    shutil.copy(Path(__file__).parent / "reference/original_program.dat", "old.dat")
+    Path("texts").mkdir()
+    Path("texts/a.txt").write_text(TEXT)
+    shutil.copy("model.dat", "texts/model.dat")
+    before = model.read_bytes()
+    told = {
+        "model.dat": "model.dat: a femto model, not text; --model names a model",
+        "texts": "texts/model.dat: a femto model, not text",
+        "tokenizer.json": "tokenizer.json: a tokenizer file, not text; --tokenizer-data names a tokenizer",
+        "old.dat": "old.dat: a model of the original program, not text; `femto import` makes a femto model of it",
+    }
+    run("init", "--model", "bytes.dat", *SMALL, "--tokenizer", "byte")
+    for path, message in told.items():
+        for of in ("model.dat", "bytes.dat"):
+            assert message in run("train", "--model", of, "--dataset", path, "--steps", 1, status=1).stderr
+    assert message in run("train-bpe", "--dataset", path, "--tokenizer-data", "new.json", status=1).stderr
+    assert "not a femto model but a tokenizer file; " in run("infer", "a", "--model", "tokenizer.json", status=1).stderr
+    assert (
+        "old.dat: not a femto model but a model of the original program; `femto import`"
+        in run("info", "--model", "old.dat", status=1).stderr
+    )
+    assert (
+        "not JSON"
+        in run("init-with", "--parent", "model.dat", "--child", "c.dat", "--tokenizer-data", "dataset.txt", status=1).stderr
+    )
+    assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("clip", "told"), [([], "try a --learning-rate below 100, or --on"), (["--clip-norm", 0], "--clip-norm 1")]
+)
+def test_advice_names_what_is_not_set_already(model, clip, told):
+    stopped = run("train", "--steps", 300, "--learning-rate", 100, "--warmup-steps", 0, *clip, "--quiet", status=1).stderr
+    assert "not finite" in stopped or "is nan" in stopped
+    assert told in stopped

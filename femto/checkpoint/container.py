@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from femto.errors import CheckpointError
+from femto.system import signatures
 from femto.system.files import write_atomically
 from femto.system.text import counted
 
-MAGIC = b"\x89FEMTO\r\n"  # not text, and damaged by any text-mode transfer
+MAGIC = signatures.FEMTO_MODEL
 VERSION = 1
 ALIGNMENT = 64
 MAX_SECTIONS = 64
@@ -54,7 +55,9 @@ class Reader:
         size = os.fstat(file.fileno()).st_size
         header = file.read(_HEADER.size)
         if not header.startswith(MAGIC):
-            raise self._error("not a femto model" if header else "the file is empty")
+            found = signatures.kind(header + file.read(signatures.ENOUGH))
+            what = f"not a femto model{f' but {found.name}; {found.advice}' if found else ''}"
+            raise self._error(what if header else "the file is empty")
         if len(header) < _HEADER.size:
             raise self._error(f"truncated: {size} bytes are less than a header")
         _, version, count, claimed, zeros, checksum = _HEADER.unpack(header)

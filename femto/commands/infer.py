@@ -150,7 +150,7 @@ def read_prompt(path: str) -> bytes:
     from femto.system import files
 
     if path == "-":
-        return data.read_bytes(path)
+        return data.read_bytes(path, any_file=True)
     try:
         return files.read(path)
     except OSError as error:

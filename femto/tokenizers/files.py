@@ -27,7 +27,7 @@ import json
 import os
 
 from femto.errors import TokenizerError
-from femto.system import files, strict_json
+from femto.system import files, signatures, strict_json
 from femto.system.files import check_writable, write_atomically
 from femto.tokenizers.ascii import AsciiTokenizer
 from femto.tokenizers.base import MAX_TOKENS, UNKNOWN, Tokenizer, moved
@@ -129,7 +129,11 @@ def _tokens(values: list[object], what: str) -> list[bytes]:
 def load(path: str | os.PathLike[str]) -> Tokenizer:
     """Read a tokenizer file. Raises TokenizerError, one line that begins with the path."""
     try:
-        return from_json(strict_json.parse(files.read(path, MAX_FILE_BYTES)))
+        content = files.read(path, MAX_FILE_BYTES)
+        found = signatures.kind(content[: signatures.ENOUGH])
+        if found and not found.is_femtos:
+            raise TokenizerError(f"{found.name}, not a tokenizer file")
+        return from_json(strict_json.parse(content))
     except OSError as error:
         raise TokenizerError(f"{path}: cannot read: {error.strerror}") from error
     except TokenizerError as error:
@@ -137,7 +141,7 @@ def load(path: str | os.PathLike[str]) -> Tokenizer:
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path}: not UTF-8 at byte {error.start}") from error
     except ValueError as error:
-        raise TokenizerError(f"{path}: not JSON: {error}") from error
+        raise TokenizerError(f"{path}: not JSON: {error}; `femto train-bpe` makes a tokenizer from a text") from error
 
 
 def save(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:

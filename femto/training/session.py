@@ -145,7 +145,7 @@ class Session:
         checkpoint = self.checkpoint
         settings = settled(checkpoint.training, checkpoint.optimizer.step if checkpoint.optimizer else 0, steps)
         trainer = Trainer(checkpoint, self.training_ids, settings=settings, on_non_finite=self.on_non_finite)
-        require_finite(checkpoint.model, checkpoint.history.num_steps + 1)
+        require_finite(checkpoint.model, checkpoint.history.num_steps + 1, checkpoint.training)
         trainer.start_session(self.dataset, self.held_out)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
         threads = FreeThreads()
@@ -201,7 +201,7 @@ class Session:
     def save(self) -> Saved:
         """Write the checkpoint to `path`, if there is one. Raises TrainingError, before, if a parameter is not finite."""
         started = time.monotonic()
-        require_finite(self.checkpoint.model, self.checkpoint.history.num_steps)
+        require_finite(self.checkpoint.model, self.checkpoint.history.num_steps, self.checkpoint.training)
         if self.path is not None:
             checkpoints.save(self.checkpoint, self.path)
         return Saved(self.checkpoint.history.num_steps, time.monotonic() - started)

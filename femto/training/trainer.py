@@ -23,7 +23,7 @@ from femto.system import memory
 from femto.system.text import brief, counted, described
 
 ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
-ADVICE = "nothing of this step was kept, and the file is as it was last saved; try a lower --learning-rate or --clip-norm 1"
+KEPT = "nothing of this step was kept, and the file is as it was last saved"
 MOST_SKIPPED = 10  # steps one after another that may be skipped
 
 
@@ -43,6 +43,12 @@ class Step:
 def activation_bytes(config: ModelConfig) -> int:
     """Bytes of activations and their gradients that one window of T tokens takes in training."""
     return 4 * config.num_tokens * activation_floats(config)
+
+
+def advice(training: TrainConfig) -> str:
+    """What may help where a number is not finite: what is not set already."""
+    clipped = 0.0 < training.clip_norm <= 1.0
+    return f"try a --learning-rate below {training.learning_rate:g}" + ("" if clipped else ", or --clip-norm 1")
 
 
 def micro_batch_size(config: ModelConfig, training: TrainConfig) -> int:
@@ -158,11 +164,12 @@ class Trainer:
 
     def _require_skippable(self, step: int, loss: float) -> None:
         """Raise TrainingError, which names what is not finite, unless training may go on without this step."""
-        require_finite(self.checkpoint.model, step)
+        require_finite(self.checkpoint.model, step, self.settings)
+        told = f"{KEPT}; {advice(self.settings)}"
         if not self.skips:
-            raise TrainingError(f"{self._not_finite(step, loss)}; {ADVICE}, or --on-non-finite skip")
+            raise TrainingError(f"{self._not_finite(step, loss)}; {told}, or --on-non-finite skip")
         if self.skipped_in_a_row > MOST_SKIPPED:
-            raise TrainingError(f"{self._not_finite(step, loss)}, as in the {MOST_SKIPPED} steps before it; {ADVICE}")
+            raise TrainingError(f"{self._not_finite(step, loss)}, as in the {MOST_SKIPPED} steps before it; {told}")
 
     def _not_finite(self, step: int, loss: float) -> str:
         if not math.isfinite(loss):
@@ -174,10 +181,10 @@ class Trainer:
         return f"step {step}: the norm of the gradient is not finite"
 
 
-def require_finite(model: Model, step: int) -> None:
+def require_finite(model: Model, step: int, training: TrainConfig) -> None:
     """Raise TrainingError, which names the tensor and the step, if a parameter is not finite."""
     if math.isfinite(norm(model.parameters)):  # much faster, but its squares may overflow
         return
     for name, tensor in model.tensors.items():
         if not np.isfinite(tensor).all():
-            raise TrainingError(f"step {step}: tensor {name} holds a number that is not finite; {ADVICE}")
+            raise TrainingError(f"step {step}: tensor {name} holds a number that is not finite; {KEPT}; {advice(training)}")

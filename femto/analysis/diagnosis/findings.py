@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from femto.analysis.diagnosis.records import Diagnosis, LayerReport
+from femto.config import PRESETS
 from femto.system.text import counted
 
 SMALL_GAIN = 0.2  # RMS; healthy 0.55 to 1.1, the reference initializer 0.02
@@ -20,6 +21,7 @@ FLAT = 0.01  # relative fall of the training loss over RECENT_STEPS
 CONTEXT_USE = 0.04  # gain from more context, relative to the loss of the token frequencies
 DROPOUT_COST = 0.2  # relative to the loss
 
+MODERN_RATE = PRESETS["modern"].training.learning_rate
 MODERN = "make a new model with --preset modern"
 
 
@@ -42,6 +44,8 @@ def find(diagnosis: Diagnosis) -> list[Finding]:
 
 def _not_finite(diagnosis: Diagnosis) -> list[Finding]:
     """Nothing else can be said of such a model."""
+    peak = diagnosis.training.peak_learning_rate
+    clip = "" if 0.0 < diagnosis.training.clip_norm <= 1.0 else " and --clip-norm 1"
     for what, names in (("weights", diagnosis.not_finite_weights), ("gradients", diagnosis.not_finite_gradients)):
         if names:
             more = f" and {counted(len(names) - 1, 'more tensor')}" if len(names) > 1 else ""
@@ -49,7 +53,7 @@ def _not_finite(diagnosis: Diagnosis) -> list[Finding]:
                 Finding(
                     f"not_finite_{what}",
                     f"{what} are not finite in {names[0]}{more}",
-                    "go back to an earlier checkpoint; train with a lower --learning-rate and --clip-norm 1",
+                    f"go back to an earlier checkpoint; train with a --learning-rate below {peak:g}{clip}",
                     {"tensors": len(names)},
                 )
             ]
@@ -136,6 +140,14 @@ def _rate(diagnosis: Diagnosis) -> str:
     return f"learning rate {training.learning_rate:.1e}{factor}"
 
 
+def _other_rate(diagnosis: Diagnosis, higher: bool) -> str:
+    """What to train with instead: the modern preset's rate, if that is in the right direction."""
+    peak = diagnosis.training.peak_learning_rate
+    if peak < MODERN_RATE if higher else peak > MODERN_RATE:
+        return f"--learning-rate {MODERN_RATE:g} is the modern preset's"
+    return f"take a --learning-rate {'above' if higher else 'below'} {peak:g}"
+
+
 def _small_updates(diagnosis: Diagnosis) -> Finding | None:
     small = [(update, layer) for update, layer in _updates_at_peak(diagnosis) if update < SMALL_UPDATE]
     if not small:
@@ -152,7 +164,7 @@ def _small_updates(diagnosis: Diagnosis) -> Finding | None:
         if training.matrix_factor != 1.0:
             advice = "is --learning-rate-factor matrix meant to be so small?"
         elif len(small) == len(diagnosis.layers):
-            advice = "the learning rate is too low: --learning-rate 0.003 is the modern preset's"
+            advice = f"the learning rate is too low: {_other_rate(diagnosis, higher=True)}"
     return Finding(
         "small_updates", message, advice, {"layer": layer.layer, "update_to_weight": layer.update_to_weight, "layers": len(small)}
     )
@@ -166,7 +178,7 @@ def _large_updates(diagnosis: Diagnosis) -> Finding | None:
         "large_updates",
         f"{diagnosis.training.optimizer}'s updates are {update:.2f} of the weights in layer {layer.layer} (1e-3 is usual) at "
         f"{_rate(diagnosis)}",
-        "the learning rate is too high: --learning-rate 0.003 is the modern preset's",
+        f"the learning rate is too high: {_other_rate(diagnosis, higher=False)}",
         {"layer": layer.layer, "update_to_weight": update},
     )
 
@@ -291,10 +303,11 @@ def _overfitting(diagnosis: Diagnosis) -> Finding | None:
     found = diagnosis.training.overfitting
     if found is None:
         return None
+    dropout = min(0.5, max(0.1, 2.0 * diagnosis.training.dropout))  # twice what there is
     return Finding(
         "overfitting",
         str(found),
-        "train again with --keep-best or --patience; or take more text, a smaller model, or --dropout 0.1",
+        f"train again with --keep-best or --patience; or take more text, a smaller model, or --dropout {dropout:g}",
         {"best": found.best, "best_step": found.best_step, "last": found.last, "last_step": found.last_step},
     )
 
