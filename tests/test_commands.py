@@ -712,6 +712,7 @@ def test_a_text_of_its_own_is_validated_on_and_remembered(folder):
     entry = made.history.entries[-1]
     assert entry["validation_dataset"]["path"] == "new.txt" and [step for step, _ in made.history.validations()] == [2, 4, 6, 8]
     assert "validated on new.txt" in run("info").stdout
+    assert "--dataset new.txt measures what it was validated on" in run("evaluate").stderr
     measured = run_json("evaluate", "--dataset", "new.txt")["loss"]
     assert made.history.validations()[-1][1] == pytest.approx(measured, rel=1e-6)
     assert json.loads(Path("metrics.jsonl").read_text().splitlines()[0])["validation_dataset"] == "new.txt"
@@ -729,6 +730,8 @@ def test_a_text_of_its_own_is_validated_on_and_remembered(folder):
     assert "validating on" not in run("train", "--steps", 1).stderr
     run("train", *options, "--steps", 1)
     Path("new.txt").unlink()
+    told = run("train", *options, "--steps", 1, status=1).stderr
+    assert told.endswith("\nError: new.txt: cannot read the validation data set: it does not exist\n")
     assert "new.txt: the model's last validation data set is not there" in run("train", "--steps", 1, status=1).stderr
     run("train", "--steps", 1, "--validation-split", 0)
 

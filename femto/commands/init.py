@@ -149,8 +149,11 @@ def _tell_unknown(tokenizer: "Tokenizer") -> None:
     """Say now, not after hours, if the tokenizer does not know much of the text that `train` takes at first."""
     if tokenizer.unk_id is None or not os.path.isfile(FIRST_TEXT):
         return
-    with open(FIRST_TEXT, "rb") as file:
-        ids = tokenizer.encode(file.read(SAMPLE_BYTES))
+    try:
+        with open(FIRST_TEXT, "rb") as file:
+            ids = tokenizer.encode(file.read(SAMPLE_BYTES))
+    except OSError:  # whoever trains on it will be told
+        return
     unknown = tokenizer.count_unknown(ids)
     if unknown >= MUCH_UNKNOWN * max(1, len(ids)):
         unknown_warning(unknown, len(ids), FIRST_TEXT)

@@ -54,7 +54,10 @@ def trained_on(history: History, dataset: Dataset, share: float = 1.0) -> str | 
     if held_out:
         advice = f"--validation-split {held_out:g} measures the rest alone"
         return f"the model was trained on all but the last {held_out:g} of this text; {advice}"
-    return "the model was trained on this text: its loss says little of new text"
+    last = _held_out(history.sessions()[-1])
+    path = last.get("path") if isinstance(last, dict) else None
+    advice = f"; --dataset {path} measures what it was validated on" if isinstance(path, str) else ""
+    return printable(f"the model was trained on this text: its loss says little of new text{advice}")
 
 
 def trained_on_validation(history: History, dataset: Dataset, held_out: Dataset) -> str | None:

@@ -1,5 +1,6 @@
 """The text that a command works on with a model: the one that is given, else the model's last one."""
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -33,11 +34,14 @@ def read(given: str | None, checkpoint: "Checkpoint", *, other: bool = True) -> 
 def read_validation(given: str | None, checkpoint: "Checkpoint", *, last: bool) -> "Dataset | None":
     """The text to validate on, if any; last: that of the last session, if none is given."""
     from femto import data
+    from femto.errors import DataError
     from femto.training.last_dataset import last_validation_dataset
 
     path = given or (last_validation_dataset(checkpoint.history) if last else None)
     if path is None:
         return None
+    if given and given != "-" and not os.path.exists(given):
+        raise DataError(f"{given}: cannot read the validation data set: it does not exist")
     found = data.load_dataset(path, checkpoint.tokenizer)
     if given is None:
         click.echo(f"note: validating on {found.name}, as in the last session", err=True)
