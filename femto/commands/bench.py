@@ -81,3 +81,6 @@ def bench(
         return
     click.echo(f"{result['params']:,} parameters, {counted(result['threads'], 'thread')}, {result['isa']}")
     click.echo(text)
+    if result["cores_busy"]:
+        share = f"{result['cpu_share']:.0%} of a core each"
+        click.echo(f"note: other programs keep the cores busy: threads used: {result['threads']}, with {share}", err=True)

@@ -46,7 +46,7 @@ _found = 1  # the threads that femto found at its start
 def set_num_threads(threads: int) -> None:
     """Let kernels use up to so many threads (1 to 4096), in the whole process. Changes no bit of any result.
 
-    A training session then keeps to it, also where fewer would be faster.
+    femto then keeps to it, also where fewer would be faster beside other programs.
     """
     global _chosen
     core.set_num_threads(threads)

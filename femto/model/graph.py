@@ -8,6 +8,7 @@ import numpy as np
 from femto.config import ModelConfig
 from femto.errors import ConfigError
 from femto.kernels import Integers
+from femto.kernels.loop_threads import LoopThreads
 from femto.model.attention import KeyValueCache
 from femto.model.blocks import BLOCK_CLASSES, Block
 from femto.model.buffers import Floats, aligned
@@ -37,12 +38,29 @@ class Graph:
         gradients = model.layout.stored(self.gradients) if training else NO_GRADIENTS
         self.workspace = Workspace(batch * tokens, training)
         self.embedding, self.blocks, self.head, self.dh = _assemble(model.config, tensors, gradients, self.workspace)
+        self.loop = LoopThreads()  # whose pieces the calls are, as a graph's work is the same in each
 
     def __repr__(self) -> str:
         return described(self, self.model, batch=self.batch, tokens=self.tokens, training=len(self.gradients) > 0)
 
     def forward(self, tokens: Integers, run: Pass | None = None) -> Floats:
         """Logits (B*T, V) of tokens (B, T) int32; the memory is reused by the next call. Raises TypeError and ValueError."""
+        return self.loop.piece(self._forward, tokens, run)
+
+    def losses(self, tokens: Integers, targets: Integers) -> Floats:
+        """Cross entropy in nats of every position (B*T,); 0 where the target is -1. No dropout, no gradients."""
+        return self.loop.piece(self._losses, tokens, targets)
+
+    def accumulate_gradients(self, tokens: Integers, targets: Integers, run: Pass, gradient_scale: float) -> float:
+        """Add the gradient of gradient_scale * (sum of the losses) to `gradients`; returns the sum of the losses in nats.
+
+        tokens and targets (B, T) int32; a target of -1 is left out. Raises TypeError and ValueError.
+        """
+        if not len(self.gradients):
+            raise ValueError("this graph has no gradients; make it with training=True")
+        return self.loop.piece(self._accumulate_gradients, tokens, targets, run, gradient_scale)
+
+    def _forward(self, tokens: Integers, run: Pass | None = None) -> Floats:
         run = run or Pass(self.tokens)
         if np.shape(tokens) != (self.batch, self.tokens):
             raise ValueError(f"tokens: expected shape ({self.batch}, {self.tokens}), got {np.shape(tokens)}")
@@ -52,20 +70,13 @@ class Graph:
             h = block.forward(h, run)
         return self.head.forward(h)
 
-    def losses(self, tokens: Integers, targets: Integers) -> Floats:
-        """Cross entropy in nats of every position (B*T,); 0 where the target is -1. No dropout, no gradients."""
-        self.forward(tokens)
+    def _losses(self, tokens: Integers, targets: Integers) -> Floats:
+        self._forward(tokens)
         return self.head.loss(targets.reshape(-1), None)
 
-    def accumulate_gradients(self, tokens: Integers, targets: Integers, run: Pass, gradient_scale: float) -> float:
-        """Add the gradient of gradient_scale * (sum of the losses) to `gradients`; returns the sum of the losses in nats.
-
-        tokens and targets (B, T) int32; a target of -1 is left out. Raises TypeError and ValueError.
-        """
-        if not len(self.gradients):
-            raise ValueError("this graph has no gradients; make it with training=True")
+    def _accumulate_gradients(self, tokens: Integers, targets: Integers, run: Pass, gradient_scale: float) -> float:
         flat = np.reshape(tokens, -1)
-        self.forward(tokens, run)
+        self._forward(tokens, run)
         losses = self.head.loss(targets.reshape(-1), gradient_scale)
         total = math.fsum(losses.tolist())
         dh = self.head.backward(self.dh)
@@ -103,6 +114,7 @@ class Decoder:
         self.graph = Graph(model, 1, 1)
         self.caches = [KeyValueCache(model.config) for _ in range(model.config.num_layers)]
         self.length = 0  # tokens in the cache
+        self.loop = LoopThreads()  # whose pieces the decoded tokens are
 
     def __repr__(self) -> str:
         return described(self, self.model, length=self.length)
@@ -125,6 +137,9 @@ class Decoder:
         """Append one token; logits (V,) after it. Raises ValueError for an unknown token, and when the context is full."""
         if self.length == self.model.config.num_tokens:
             raise ValueError(f"the context of {self.length} tokens is full; prefill starts anew")
+        return self.loop.piece(self._decode, token)
+
+    def _decode(self, token: int) -> Floats:
         h = self.graph.embedding.forward(np.array([token], np.int32), self.length, 1)
         for block, cache in zip(self.graph.blocks, self.caches, strict=True):
             h = block.decode(h, cache, self.length)

@@ -2,6 +2,9 @@
 
 import statistics
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ from femto.checkpoint.history import History
 from femto.config import ModelConfig, TrainConfig
 from femto.data import Ids
 from femto.errors import ConfigError
+from femto.kernels.loop_threads import LoopThreads, crowded
+from femto.kernels.threads import fixed_threads, free_threads
 from femto.model import Decoder, Model
 from femto.profiling.kernel_times import profile
 from femto.system import memory, random_numbers
@@ -24,14 +29,63 @@ BURN_SECONDS = 0.1
 
 def peak_gflops() -> float:
     """Billions of float32 operations a second that the set number of threads reaches on independent FMAs in registers."""
+    return _burn()[0]
+
+
+def _burn() -> tuple[float, float]:
+    """`peak_gflops`, and the share of their cores that the threads got meanwhile: about 1 where no other program used them."""
     iterations, best = 1 << 16, 0.0
+    first, cpu = time.perf_counter(), time.process_time()
     for _ in range(5):
         started = time.perf_counter()
         flops = kernels.fma_burn(iterations)
         seconds = time.perf_counter() - started
         best = max(best, flops / seconds)
         iterations = max(1 << 12, int(iterations * BURN_SECONDS / seconds))
-    return best / 1e9
+    return best / 1e9, (time.process_time() - cpu) / (time.perf_counter() - first) / kernels.num_threads()
+
+
+@dataclass
+class Conditions:
+    """What a measurement was made under."""
+
+    threads: int
+    peak_gflops: float = 0.0  # the larger of two measurements, before and after
+    cpu_share: float = 1.0  # of their cores that the threads got, the smaller of the two
+    cores_busy: bool = False  # other programs used the cores: fewer threads were taken than there are, or they had to share
+
+    def burn(self) -> None:
+        """Measure, before or after."""
+        peak, share = _burn()
+        self.peak_gflops, self.cpu_share = max(self.peak_gflops, peak), min(self.cpu_share, share)
+        self.cores_busy = self.cores_busy or crowded(self.threads, 1.0, share * self.threads)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "cpu_share": self.cpu_share,
+            "cores_busy": self.cores_busy,
+            "peak_rss_mib": memory.peak_bytes() / 2**20,
+            "threads": self.threads,
+            "isa": kernels.isa(),
+            "openmp": kernels.has_openmp(),
+        }
+
+
+@contextmanager
+def measuring(work: Callable[[], object]) -> Iterator[Conditions]:
+    """Measure what is like `work` inside: with all threads, or, unless somebody chose their number, as many as are fastest beside
+    other programs. The work is done as a warm-up until that is clear; then the number stays.
+    """
+    loop = LoopThreads()
+    for _ in range(WARMUP_STEPS):
+        loop.piece(work)
+    while not loop.decided:
+        loop.piece(work)
+    conditions = Conditions(kernels.num_threads(), cores_busy=kernels.num_threads() < free_threads())
+    with fixed_threads(conditions.threads):
+        conditions.burn()
+        yield conditions
+        conditions.burn()
 
 
 def synthetic(config: ModelConfig, training: TrainConfig) -> tuple[Checkpoint, Ids]:
@@ -50,14 +104,13 @@ def synthetic_trainer(config: ModelConfig, training: TrainConfig) -> Trainer:
 def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[str, Any]:
     """Time `steps` whole steps (batch, forward, backward, clip, AdamW) after a warm-up; milliseconds and GF/s.
 
-    The peak is measured before and after with the same threads, and the larger figure counts.
+    The peak is measured before and after with the same threads, and the larger figure counts. Beside other programs, the threads
+    are those that training would use; `cores_busy` says so.
     """
     trainer = synthetic_trainer(config, training)
-    peak = peak_gflops()
-    for _ in range(WARMUP_STEPS):
-        trainer.step()
-    milliseconds = [1000.0 * step.seconds for step in trainer.steps(steps)]
-    peak = max(peak, peak_gflops())
+    with measuring(trainer.step) as conditions:
+        milliseconds = [1000.0 * step.seconds for step in trainer.steps(steps)]
+    peak = conditions.peak_gflops
     flops = config.flops_per_token * training.batch_size * config.num_tokens
     median = statistics.median(milliseconds)
     gflops = flops / median / 1e6
@@ -72,16 +125,15 @@ def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[s
         "fraction_of_peak": gflops / peak,
         "tokens_per_second": 1000.0 * training.batch_size * config.num_tokens / median,
         "micro_batch_size": micro_batch_size(config, training),
-        **_machine(),
+        **conditions.to_json(),
     }
 
 
 def time_kernels(config: ModelConfig, training: TrainConfig, steps: int) -> dict[str, Any]:
     """Every kernel call of `steps` whole steps by kernel and shape: milliseconds, share of the step, GF/s, GB/s."""
     trainer = synthetic_trainer(config, training)
-    for _ in range(WARMUP_STEPS):
-        trainer.step()
-    times, milliseconds = profile(trainer, steps)
+    with measuring(trainer.step) as conditions:
+        times, milliseconds = profile(trainer, steps)
     rows = [
         {
             "kernel": entry.name,
@@ -98,9 +150,9 @@ def time_kernels(config: ModelConfig, training: TrainConfig, steps: int) -> dict
         "params": config.num_parameters,
         "step_ms": milliseconds,
         "outside_kernels_ms": milliseconds - sum(entry.milliseconds for entry in times),
-        "peak_gflops": peak_gflops(),
+        "peak_gflops": conditions.peak_gflops,
         "kernels": rows,
-        **_machine(),
+        **conditions.to_json(),
     }
 
 
@@ -126,28 +178,23 @@ def time_inference(config: ModelConfig, rounds: int) -> dict[str, Any]:
     """Greedy generation of one sequence with the key/value cache, from one token to the end of the context, `rounds` times."""
     if config.num_tokens < 2:
         raise ConfigError("num_tokens must be at least 2 to time generation: the first token fills a context of 1", "num_tokens")
-    model = Model(config).initialize(0)
-    microseconds = []
-    for _ in range(rounds + 1):  # the first is a warm-up
-        decoder = Decoder(model)
-        logits = decoder.prefill(np.zeros(1, np.int32))
-        for _ in range(config.num_tokens - 1):
-            started = time.perf_counter()
-            logits = decoder.decode(int(logits.argmax()))
-            microseconds.append(1e6 * (time.perf_counter() - started))
-    median = statistics.median(microseconds[config.num_tokens - 1 :])
+    seconds = _decoding(Model(config).initialize(0))
+    with measuring(lambda: next(seconds)) as conditions:
+        median = 1e6 * statistics.median(next(seconds) for _ in range(rounds * (config.num_tokens - 1)))
     return {
         "params": config.num_parameters,
         "tokens_per_second": 1e6 / median,
         "microseconds_per_token": median,
-        **_machine(),
+        **conditions.to_json(),
     }
 
 
-def _machine() -> dict[str, Any]:
-    return {
-        "peak_rss_mib": memory.peak_bytes() / 2**20,
-        "threads": kernels.num_threads(),
-        "isa": kernels.isa(),
-        "openmp": kernels.has_openmp(),
-    }
+def _decoding(model: Model) -> Iterator[float]:
+    """Seconds of each token of greedy generation, from one token to the end of the context, again and again."""
+    while True:
+        decoder = Decoder(model)
+        logits = decoder.prefill(np.zeros(1, np.int32))
+        for _ in range(model.config.num_tokens - 1):
+            started = time.perf_counter()
+            logits = decoder.decode(int(logits.argmax()))
+            yield time.perf_counter() - started

@@ -16,7 +16,6 @@ from femto.training import notes
 from femto.training.evaluation import Loss, evaluate
 from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
-from femto.training.step_threads import FreeThreads
 from femto.training.trainer import Step, Trainer, require_finite, require_memory
 
 VALIDATION_TOKENS = 65_536  # at most, so that a validation costs about as much as ten steps
@@ -148,11 +147,9 @@ class Session:
         require_finite(checkpoint.model, checkpoint.history.num_steps + 1, checkpoint.training)
         trainer.start_session(self.dataset, self.held_out)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False
-        threads = FreeThreads()
         try:
             for number in range(1, steps + 1):
                 step = trainer.step()
-                threads.add(step.seconds)
                 unsaved = True
                 yield step
                 spike = self.spikes.add(step.step, step.loss)
@@ -178,8 +175,6 @@ class Session:
             if unsaved:
                 self.save()
             raise
-        finally:
-            threads.end()
         if unsaved:
             yield self.save()
 

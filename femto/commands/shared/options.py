@@ -191,8 +191,8 @@ threads_option = option(
     callback=set_threads,
     expose_value=False,
     default_text="FEMTO_THREADS or OMP_NUM_THREADS, else the number of physical cores",
-    help="How many threads compute. Results do not depend on it. Without it, training goes on with one thread while other "
-    "programs keep the cores busy.",
+    help="How many threads compute. Results do not depend on it. Without it, fewer are used while other programs keep the cores "
+    "busy and fewer are faster.",
 )
 # The shape of a model, for `init` and `bench`.
 shape_options = together(
