@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from femto import text_files
 from femto.errors import DataError
 from femto.system import files, memory, random_numbers, signatures
 from femto.system.text import counted, described
 from femto.tokenizers import Tokenizer
 
 Ids = NDArray[np.int32]
+PathLike = str | os.PathLike[str]
+Paths = PathLike | Sequence[PathLike]  # of a text: a file, a folder, `-` for standard input, or several of them
 
 
 @dataclass(frozen=True)
@@ -71,22 +74,24 @@ def _require_text(content: bytes, name: object, any_file: bool) -> bytes:
     return content
 
 
-def read_documents(path: str | os.PathLike[str], *, any_file: bool = False) -> list[bytes]:
-    """The bytes of a file, of standard input for `-`, or of every file below a folder, in the order of their paths.
+def read_documents(path: Paths, *, any_file: bool = False) -> list[bytes]:
+    """The bytes of a file, of standard input for `-`, or of every file below a folder, in the order of their paths; of several of
+    these, one after another.
 
-    In a folder, empty files are left out, and all that is hidden: names that begin with a dot. Raises DataError when something
-    cannot be read or there is nothing in it, and for archives, images and the like unless `any_file`.
+    Empty files are left out, and in a folder links to folders, and all that is hidden: names that begin with a dot. Raises
+    DataError when something cannot be read or there is nothing in it, and for archives, images and the like unless `any_file`.
+    `text_files.notes` says what there is to know of them.
     """
-    documents = [document for name in _paths(path) if (document := read_bytes(name, any_file=any_file))]
+    documents = [document for name in _files_of(path) if (document := read_bytes(name, any_file=any_file))]
     if not documents:
-        raise DataError(f"{path}: the data set is empty")
+        raise DataError(f"{name_of(path)}: the data set is empty")
     return documents
 
 
-def read_beginning(path: str | os.PathLike[str], most: int) -> list[bytes]:
+def read_beginning(path: Paths, most: int) -> list[bytes]:
     """The documents that `read_documents` gives with `any_file`, up to `most` bytes of them; the last may be cut off."""
     documents, left = [], most
-    for name in _paths(path):
+    for name in _files_of(path):
         documents.append(read_bytes(name, left, any_file=True))
         left -= len(documents[-1])
         if not left:
@@ -94,47 +99,57 @@ def read_beginning(path: str | os.PathLike[str], most: int) -> list[bytes]:
     return documents
 
 
-def _paths(path: str | os.PathLike[str]) -> list[Path] | list[str | os.PathLike[str]]:
-    """A file, or all that a data set in a folder consists of, in order."""
-    if not Path(path).is_dir():
-        return [path]
-    names: list[Path] = []
-    for folder, folders, inside in os.walk(path, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        names += [Path(folder, name) for name in inside if not name.startswith(".")]
-    return [name for name in sorted(names) if name.is_file()]
+def _files_of(path: Paths) -> list[PathLike]:
+    """The files of a text, in the order in which they are read."""
+    found: list[PathLike] = []
+    for each in _several(path):
+        found += text_files.files_below(each)[0] if Path(each).is_dir() else [each]
+    return found
 
 
-def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename}: cannot read the folder: {error.strerror}") from error
+def _several(path: Paths) -> Sequence[PathLike]:
+    return [path] if isinstance(path, str | os.PathLike) else path
+
+
+def name_of(path: Paths) -> str:
+    """What messages and histories call a text."""
+    name = ", ".join(map(str, _several(path)))
+    return name.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes, a history is UTF-8
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """A UTF-8 file as text. Raises DataError that names the first byte that is not UTF-8."""
+    """A UTF-8 file as text. Raises DataError; for one that is not UTF-8, it says what it seems to be and what converts it."""
     content = read_bytes(path)
     try:
-        return content.decode()
+        return text_files.decoded(path, content)
     except MemoryError as error:
         raise DataError(f"{path}: the data set is more than the memory holds") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; the byte tokenizer takes any file") from error
 
 
-def load_dataset(path: str | os.PathLike[str] | list[str], tokenizer: Tokenizer) -> Dataset:
-    """Read and encode a file, or all files of a folder one after another, or of several paths.
+def read_texts(path: Paths) -> list[str]:
+    """The files that `read_documents` reads, each as `read_text` reads it."""
+    return list(map(read_text, _files_of(path)))
 
-    Raises DataError as `read_documents` does.
+
+def load_dataset(path: Paths, tokenizer: Tokenizer) -> Dataset:
+    """Read and encode a file, or all files of a folder one after another, or several files and folders.
+
+    Raises DataError as `read_documents` does; a byte tokenizer takes any file.
     """
-    paths = path if isinstance(path, list) else [str(path)]
-    name = ", ".join(paths)
+    name = name_of(path)
     try:
-        any_file = tokenizer.kind == "byte"
-        documents = [document for each in paths for document in read_documents(each, any_file=any_file)]
-        found = from_documents(name, documents, tokenizer)
+        found = from_documents(name, read_documents(path, any_file=tokenizer.kind == "byte"), tokenizer)
     except MemoryError as error:
         raise DataError(f"{name}: the data set is more than the memory holds") from error
-    again = "-" not in paths and found.name == name  # the name is not as given where it was not UTF-8
-    return replace(found, path=(path if isinstance(path, list) else name) if again else None)
+    return replace(found, path=_again(path))
+
+
+def _again(path: Paths) -> str | list[str] | None:
+    """The path, or paths, as histories have it; None where there is nothing to read again, or a name is not UTF-8."""
+    paths = list(map(str, _several(path)))
+    if "-" in paths or name_of(path) != ", ".join(paths):
+        return None
+    return paths if len(paths) > 1 else paths[0]
 
 
 def from_text(name: str, text: str | bytes, tokenizer: Tokenizer) -> Dataset:
@@ -153,7 +168,7 @@ def from_documents(name: str, documents: Sequence[bytes], tokenizer: Tokenizer) 
         digest.update(document)
     ids = [tokenizer.encode(document) for document in documents]
     together = ids[0] if len(ids) == 1 else np.concatenate(ids)
-    name = name.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes, a history is UTF-8
+    name = name_of(name)
     num_bytes = sum(map(len, documents))
     return Dataset(name, digest.hexdigest(), num_bytes, together, tokenizer.count_unknown(together))
 

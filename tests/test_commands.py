@@ -110,7 +110,7 @@ def test_bench_shows_every_kernel_of_a_step_and_the_speed_of_inference(folder):
     assert "outside kernels" in run("bench", *shape, "--kernels", "--steps", 1).stdout
     assert run_json("bench", *shape, "--infer", "--steps", 1)["tokens_per_second"] > 0
     told = run("bench", *shape, "--infer", "--steps", 1).stderr
-    assert told == "note: --batch-size would do nothing with --infer, which measures generation\n"
+    assert told.startswith("note: --batch-size would do nothing with --infer, which measures generation\n")
 
 
 def test_candidates_look_as_in_the_original_program(model):

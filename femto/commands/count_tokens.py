@@ -11,7 +11,6 @@ from femto.commands.shared.options import (
     marker_note,
     model_dataset_option,
     model_or_tokenizer_option,
-    unknown_warning,
 )
 
 
@@ -22,15 +21,14 @@ def count_tokens(model: str, dataset: str | None) -> None:
     """Count how often each token is used when a text is encoded. Prints a JSON list, the most frequent token first."""
     import numpy as np
 
-    from femto import checkpoint, data, tokenizers
+    from femto import checkpoint, tokenizers
 
     if checkpoint.is_model(model):
         loaded = checkpoint.load(model, optimizer=False)
         tokenizer, read = loaded.tokenizer, model_text.read(dataset, loaded)
     else:
         tokenizer = checkpoint.load_tokenizer(model)
-        read = data.load_dataset(dataset or FIRST_TEXT, tokenizer)
-        unknown_warning(read.num_unknown, len(read.ids), read.name)
+        read = model_text.load(dataset or FIRST_TEXT, tokenizer)
     counts = np.bincount(read.ids, minlength=tokenizer.vocab_size)
     order = np.argsort(-counts, kind="stable").tolist()
     names = tokenizer.readable_tokens()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from femto.commands.shared.command_line import group
-from femto.commands.shared.options import json_option, option, print_json, quiet_option, threads_option
+from femto.commands.shared.options import json_option, option, print_json, quiet_option, text_notes, threads_option
 from femto.commands.shared.run_progress import show_progress
 from femto.config import PRESETS
 from femto.system.text import counted
@@ -205,6 +205,8 @@ def run(
     recipe = reading.load(name)
     preset = preset or next(iter(recipe.plans))
     place = Path(folder) if folder else folder_of(recipe.name, preset)
+    if dataset is not None:
+        text_notes(dataset)
     stop = StopRequest()
     with stop.listening():
         for each in reading.with_parents(recipe, preset):

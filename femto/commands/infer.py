@@ -99,6 +99,7 @@ def infer(
         refuse(ctx, "top_k", "top_p", reason="with --temperature 0, which takes the likeliest token")
     from femto import checkpoint, generation
     from femto.system import random_numbers
+    from femto.text_files import other_form
     from femto.tokenizers import StopTexts
 
     sources = [*prompts, *prompt_files]
@@ -114,7 +115,10 @@ def infer(
     given += [read_prompt(path) for path in prompt_files]
     for number, prompt in enumerate(given, 1):
         ids = tokenizer.encode(prompt)
-        unknown_warning(tokenizer.count_unknown(ids), len(ids), "the prompt" if len(given) == 1 else f"prompt {number}")
+        name = "the prompt" if len(given) == 1 else f"prompt {number}"
+        unknown_warning(tokenizer.count_unknown(ids), len(ids), name)
+        if form := other_form(prompt.decode("utf-8", "replace"), tokenizer):
+            click.echo(f"note: {name} {form[0]}", err=True)
     for text in stops:
         if not set(text) <= set(b"".join(tokenizer.tokens)):
             click.echo(f"note: --stop {shown(text)} never comes: some of its bytes are in no token of the model", err=True)

@@ -20,6 +20,7 @@ from femto.commands.shared.options import (
     option,
     preset_option,
     shape_options,
+    text_notes,
     tokenizer_option,
     unknown_warning,
 )
@@ -41,7 +42,7 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
     type=click.Path(),
     default_text="tokenizer.json for bpe, dataset.txt for char",
     help="What the tokenizer is made from. For bpe: the file of a tokenizer (as train-bpe and dump-tokenizer write it, or a JSON "
-    "list of tokens) or of a model. For char: the text whose characters it knows.",
+    "list of tokens) or of a model. For char: the text whose characters it knows, a file or a folder.",
 )
 @option(
     "--reserve-tokens",
@@ -165,8 +166,12 @@ def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None) -> "Tok
     if kind != "bpe":
         if path is not None and kind != "char":
             raise click.UsageError(f"--tokenizer-data is for char and bpe tokenizers; {kind} needs none")
-        text = data.read_text(path or FIRST_TEXT) if kind == "char" else None
-        return tokenizers.build(kind, text, case_sensitive is not False)
+        if kind != "char":
+            return tokenizers.build(kind, None, case_sensitive is not False)
+        path = path or FIRST_TEXT
+        made = tokenizers.build(kind, data.read_texts(path), case_sensitive is not False)
+        text_notes(path, made)
+        return made
     path = path or "tokenizer.json"
     loaded = checkpoint.load_tokenizer(path)
     if case_sensitive not in (None, loaded.case_sensitive):

@@ -14,6 +14,7 @@ from femto.commands.shared.options import (
     preset_option,
     print_json,
     quiet_option,
+    text_notes,
     threads_option,
     tokenizer_option,
 )
@@ -110,6 +111,7 @@ def search(
     kind: dict[str, Any] = {"kind": tokenizer, **({"vocab_size": vocab_size} if vocab_size else {})}
     plan = recipe(SIZES[size], preset, steps, num_tokens, kind, **training)
     source = Source(dataset, tuple(data.read_documents(dataset)))
+    text_notes(dataset)
     run = Run(plan, preset, folder, source, seed, side_by_side=not in_turn, anew=force)
     stop = StopRequest()
     with stop.listening(), run.locked():

@@ -12,6 +12,7 @@ from femto.commands.shared.options import (
     option,
     print_json,
     quiet_option,
+    text_notes,
     tokenizer_data_option,
     unknown_warning,
 )
@@ -61,6 +62,7 @@ def train_bpe(
     tokenizers.check_target(tokenizer_data)
     tokenizers.check_reserved(reserve_tokens, vocab_size)
     documents = data.read_documents(dataset)
+    text_notes(dataset)
     with VocabularyProgress(vocab_size, quiet) as progress:
         made = tokenizers.BpeTokenizer.from_documents(
             *(documents, vocab_size, case_sensitive is not False, progress.show), keep=keep, document_separator=document_separator

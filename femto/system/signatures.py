@@ -37,7 +37,7 @@ _SIGNATURES = (
         Kind("a zip archive, as documents and models of other programs are, too", "unpack it first: unzip"),
     ),
     (re.compile(rb".{257}ustar", re.DOTALL), Kind("a tar archive", "unpack it first: tar -xf")),
-    (re.compile(rb"%PDF-"), Kind("a PDF document", _NO_TEXT)),
+    (re.compile(rb"%PDF-"), Kind("a PDF document", f"{_NO_TEXT}: pdftotext")),
     (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), Kind("a document of an office program", _NO_TEXT)),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), Kind("a PNG image", "it holds no text")),
     (re.compile(rb"\xff\xd8\xff"), Kind("a JPEG image", "it holds no text")),

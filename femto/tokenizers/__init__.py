@@ -11,6 +11,8 @@ be made from a text without options, a line in ``_build``. `BpeTokenizer.from_do
 `BpeTokenizer.keeping` makes a tokenizer keep tokens whole.
 """
 
+from collections.abc import Sequence
+
 from femto.errors import TokenizerError
 from femto.tokenizers.ascii import AsciiTokenizer
 from femto.tokenizers.base import Tokenizer, check_reserved
@@ -52,11 +54,11 @@ __all__ = [
 ]
 
 
-def build(kind: str, data: str | None, case_sensitive: bool = True, reserve_tokens: int = 0) -> Tokenizer:
+def build(kind: str, data: str | Sequence[str] | None, case_sensitive: bool = True, reserve_tokens: int = 0) -> Tokenizer:
     """Make a tokenizer for a new model.
 
     kind: ``ascii`` (101 tokens, or 75 case insensitive), ``byte`` (256) or ``char`` (its characters, ``<unk>``).
-    data: the text that a ``char`` tokenizer must cover; the other kinds ignore it.
+    data: the text, or several, that a ``char`` tokenizer must cover; the other kinds ignore it.
     reserve_tokens: how many placeholders to add after all other tokens, for tokens to come; encode never gives them.
 
     Raises TokenizerError if the kind is not known, if ``char`` has no data or more than 8192 characters, or if
@@ -65,7 +67,7 @@ def build(kind: str, data: str | None, case_sensitive: bool = True, reserve_toke
     return _build(kind, data, case_sensitive).with_reserved(reserve_tokens)
 
 
-def _build(kind: str, data: str | None, case_sensitive: bool) -> Tokenizer:
+def _build(kind: str, data: str | Sequence[str] | None, case_sensitive: bool) -> Tokenizer:
     if kind == "ascii":
         return AsciiTokenizer.standard(case_sensitive)
     if kind == "byte":
@@ -75,5 +77,5 @@ def _build(kind: str, data: str | None, case_sensitive: bool) -> Tokenizer:
     if kind == "char":
         if data is None:
             raise TokenizerError("a char tokenizer needs data: the text whose characters it must cover")
-        return CharTokenizer.from_text(data, case_sensitive)
+        return CharTokenizer.from_documents([data] if isinstance(data, str) else data, case_sensitive)
     raise TokenizerError(f"tokenizer kind must be one of {', '.join(KINDS)}, not {kind!r}")

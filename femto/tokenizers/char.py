@@ -1,6 +1,7 @@
 """The ``char`` tokenizer: one token for each character of the data that it was made from."""
 
 from array import array
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -29,13 +30,19 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_text(cls, text: str, case_sensitive: bool = True) -> "CharTokenizer":
-        """Every distinct character of text (lower-cased if case insensitive) in code point order, then ``<unk>``.
+        """Every distinct character of a text, as in ``from_documents``."""
+        return cls.from_documents([text], case_sensitive)
+
+    @classmethod
+    def from_documents(cls, documents: Iterable[str], case_sensitive: bool = True) -> "CharTokenizer":
+        """Every distinct character of texts (lower-cased if case insensitive) in code point order, then ``<unk>``.
 
         Lone surrogates are left out: they are no characters. Raises TokenizerError if there are none or more than 8192.
         """
         characters: set[str] = set()
-        for piece in text_pieces(text, lower=not case_sensitive):
-            characters.update(piece)
+        for document in documents:
+            for piece in text_pieces(document, lower=not case_sensitive):
+                characters.update(piece)
         tokens = [character.encode() for character in sorted(characters) if not "\ud800" <= character <= "\udfff"]
         if not tokens:
             raise TokenizerError("a char tokenizer needs data with at least one character")

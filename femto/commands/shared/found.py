@@ -1,13 +1,13 @@
 """What `rename-token` and `add-token` say of the text at hand: whether it has the new tokens, and whether they are found."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from femto.commands.shared.options import option
+from femto.commands.shared import model_text
+from femto.commands.shared.options import FIRST_TEXT, option
 from femto.system.text import counted, printable
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class TextAtHand:
 
 
 def text_at_hand(given: str | None, history: "History | None" = None) -> TextAtHand:
-    """The text that --dataset gives, else that of the last session of a history, else dataset.txt.
+    """The text that --dataset gives, else the last one of the model, by its history, else dataset.txt.
 
     Raises DataError if --dataset gives one that cannot be read.
     """
@@ -81,14 +81,13 @@ def text_at_hand(given: str | None, history: "History | None" = None) -> TextAtH
     from femto.errors import DataError
 
     sessions = history.sessions() if history else []
-    path = given or (sessions[-1]["dataset"]["name"] if sessions else "dataset.txt")
-    if given is None and not os.path.exists(path):
-        return TextAtHand(printable(path), None)
+    path: str | list[str] = sessions[-1]["dataset"]["name"] if sessions else FIRST_TEXT
     try:
+        path = model_text.path_of(given, history)
         documents = data.read_beginning(path, MOST_BYTES)
     except DataError:
         if given is not None:
             raise
-        return TextAtHand(printable(path), None)
-    name = "standard input" if path == "-" else printable(path)
+        return TextAtHand(printable(data.name_of(path)), None)
+    name = "standard input" if path == "-" else printable(data.name_of(path))
     return TextAtHand(f"the first 16 MiB of {name}" if sum(map(len, documents)) == MOST_BYTES else name, documents)

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from femto.config import PRESETS, ROLES
 from femto.system.text import counted
+
+if TYPE_CHECKING:
+    from femto.tokenizers import Tokenizer
 
 TOKENIZERS = ("ascii", "byte", "char", "bpe")
 
@@ -229,6 +232,14 @@ def unknown_warning(count: int, total: int, what: str) -> None:
         advice = "; a model made with --tokenizer char or bpe from this text, or with --tokenizer byte, can tell them apart"
         advice = advice if count >= MUCH_UNKNOWN * total else ""
         click.echo(f"note: {share}: its tokenizer lacks those characters{advice}", err=True)
+
+
+def text_notes(path: str | list[str], tokenizer: "Tokenizer | None" = None) -> None:
+    """Say on standard error what a text looks like, if it is not plain UTF-8, and what of a folder is left out."""
+    from femto import text_files
+
+    for note in text_files.notes(path, tokenizer):
+        click.echo(f"note: {note}", err=True)
 
 
 def marker_note(name: bytes, count: int, what: str, consequence: str) -> None:
