@@ -1,6 +1,8 @@
 """The words that a reader follows: links, paths, the list of what is public, and examples."""
 
+import doctest
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -119,3 +121,19 @@ def test_examples_in_python_run(page, tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for body in python_blocks(page):
         exec(compile(body, named(page), "exec"), names)
+
+
+def modules_with_examples() -> list[str]:
+    found = [femto.__name__]
+    for module in pkgutil.walk_packages(femto.__path__, "femto."):
+        spec = importlib.util.find_spec(module.name)
+        if spec and spec.origin and spec.origin.endswith(".py") and ">>> " in Path(spec.origin).read_text(encoding="utf-8"):
+            found.append(module.name)
+    return found
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_in_docstrings_hold(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted
+    assert not result.failed

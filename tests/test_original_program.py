@@ -415,8 +415,14 @@ def test_other_files_are_refused(tiny, tmp_path):
     refused(tmp_path / "new.dat", "a femto model already")
     refused(tmp_path / "none.dat", "cannot read the journal's model: No such file")
     refused(tmp_path, "not a regular file")
-    tiny.write_bytes(b"To be, or not to be" * 99)
-    refused(tiny, "the tokenizer's unit is")
+    for content, begins in (
+        (b"To be, or not to be" * 99, r"it begins with b'To be, or not to"),
+        (b"\x89PNG\r\n\x1a\n", r"it begins with b'\\x89PNG"),
+        (b"{}", "it begins with b'{}'"),
+        (b"", "it is empty"),
+    ):
+        tiny.write_bytes(content)
+        refused(tiny, rf"not a model \(\.dat\) of the original program: {begins}")
 
 
 # The command.

@@ -1,7 +1,6 @@
 """Tokenizers: every kind encodes as greedy longest match does, loses nothing it covers, and refuses bad files."""
 
 import copy
-import doctest
 import importlib
 import json
 import os
@@ -477,15 +476,6 @@ def test_copies_are_equal_and_kinds_differ() -> None:
     assert [copy.deepcopy(tokenizer) for tokenizer in ALL] == ALL
     assert len(set(ALL)) == len(ALL)
     assert set(tokenizers.__all__) <= set(vars(tokenizers))
-
-
-@pytest.mark.parametrize(
-    "name", ["", ".ascii", ".base", ".byte", ".char", ".longest_match", ".reserved", ".stop_texts", ".stream"]
-)
-def test_examples_in_the_docstrings_hold(name: str) -> None:
-    result = doctest.testmod(importlib.import_module("femto.tokenizers" + name))
-    assert result.attempted
-    assert not result.failed
 
 
 def test_limits_are_the_documented_ones() -> None:

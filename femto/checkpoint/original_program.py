@@ -33,6 +33,7 @@ MAX_ENTRIES = 65_536  # of the history, steps not counted: each takes far more m
 
 _ID = re.compile("[0-9a-f]{32}")
 _FILE_HASH = re.compile("[0-9a-f]{20}")
+_LEAST_BEGINNING = 16  # bytes that show that a file is no model: less than one has
 _LEAST_TOKEN = 16  # bytes: id, length
 _LEAST_TENSOR = 24  # bytes: the lengths of its name, its numbers and its shape
 _LEAST_ENTRY = 12  # bytes: tag, the length of its id
@@ -50,8 +51,12 @@ def load_original_model(path: str | os.PathLike[str]) -> Checkpoint:
     """
     with opened(path, "the journal's model") as file:
         reader = _Reader(file, path)
-        if file.read(len(MAGIC)) == MAGIC:
+        beginning = file.read(max(_LEAST_BEGINNING, len(MAGIC)))
+        if beginning.startswith(MAGIC):
             reader.refuse("a femto model already; it needs no import")
+        if len(beginning) < _LEAST_BEGINNING or beginning[1:4] != bytes(3):  # the tag of the tokenizer's unit, 0 or 1
+            begins = f"begins with {brief(beginning)}" if beginning else "is empty"
+            reader.refuse(f"not a model (.dat) of the original program: it {begins}")
         file.seek(0)
         tokenizer = _tokenizer(reader)
         encoding = POSITIONAL_ENCODINGS[reader.tag("the tag of the positional encoding", len(POSITIONAL_ENCODINGS))]

@@ -13,9 +13,10 @@ from femto.tokenizers.reserved import is_reserved
 class BpeTokenizer(Tokenizer):
     """Tokens of any length, in any order: learnt (``from_text``, ``from_documents``) or written by hand.
 
-    >>> tokenizer = BpeTokenizer.from_text("to be or not to be " * 8, vocab_size=14)
-    >>> tokenizer.tokens[7:]
-    (b'to', b'e ', b' b', b'to be ', b'to be or n', b'ot to be ', b'<unk>')
+    >>> text = "she sells sea shells on the sea shore; the shells she sells are sea shells"
+    >>> tokenizer = BpeTokenizer.from_text(text, vocab_size=21)
+    >>> [token for token in tokenizer.tokens if len(token) > 1]
+    [b' s', b'he', b' she', b' sea', b' shells', b' sells', b' sea shells', b' the', b're', b'<unk>']
     """
 
     kind = "bpe"
