@@ -309,7 +309,7 @@ def test_the_file_of_the_logs_program_is_read() -> None:
         (["<unk>", "a", "<unk>"], "token 2 repeats token 0: '<unk>'"),
         ({**LOG_FORM, "unit": "Word"}, "'unit' must be 'Char' or 'Byte', not \"Word\""),
         ({**LOG_FORM, "unk": 2}, "unk is 2, but token 1 is '<unk>'"),
-        ({**LOG_FORM, "unk": 7}, "'unk' is 7, but token 1 is '<unk>': a token's place is its id; write 1 for unk"),
+        ({**LOG_FORM, "unk": 7}, "'unk' is 7, but token 1 is '<unk>': a token's place is its id; write \"unk\": 1"),
         ({**LOG_FORM, "unk": None}, "unk is null, but token 1"),
         ({**LOG_FORM, "case_sensitive": "yes"}, "'case_sensitive' must be true or false"),
         ({**LOG_FORM, "tokens": []}, "'tokens' must be an object"),

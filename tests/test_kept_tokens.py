@@ -1,5 +1,6 @@
 """Kept tokens: found whole in any text, never merged, in the file, and between the documents of a folder."""
 
+import itertools
 import json
 import random
 import re
@@ -54,6 +55,23 @@ def test_any_kept_tokens_of_any_vocabulary_are_found_as_by_hand(vocabulary: set[
     made = BpeTokenizer(tokens, 0, kept=kept)
     assert made.encode(text).tolist() == encoded_by_hand(made, text)
     assert from_json(json.loads(tokenizers.to_text(made))) == made
+
+
+@pytest.mark.parametrize("kept", [[], [b"bcc"], [b"bcc", b"cca"]])
+def test_every_text_in_parts_encodes_as_the_whole_does(kept: list[bytes]) -> None:
+    made = BpeTokenizer([b"<unk>", *b"a b c aab bcc cca".split()], 0, kept=kept)
+    lengths = made.token_lengths()
+    for text in map(bytes, itertools.product(b"abc", repeat=6)):
+        whole = made.encode(text).tolist()
+        for size in (1, 3, 4):
+            ids, begin = [], 0
+            for end in range(size, len(text) + size, size):
+                for index in made.encode(text[begin:end]).tolist():
+                    if end < len(text) and begin > end - made.lookahead:
+                        break
+                    ids.append(index)
+                    begin += int(lengths[index])
+            assert ids == whole, (text, size)
 
 
 @pytest.mark.parametrize("every_byte", [False, True], ids=["text", "binary data, which leaves no byte free"])

@@ -404,6 +404,25 @@ def test_ascii_and_byte_accept_only_their_own_tokens(kind: str, sensitive: bool)
             from_json({**good, "case_sensitive": not sensitive})
 
 
+@pytest.mark.parametrize("kind", ["ascii", "char"])
+def test_an_edited_file_is_read_once_it_says_what_the_refusal_asks_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "edited.json"
+    dumped = tokenizers.to_text(build(kind, "bcd")).splitlines(keepends=True)
+    place = dumped.index('    "b",\n')
+    path.write_text("".join([*dumped[:place], '    "bcd",\n', *dumped[place + 1 :]]))
+    with pytest.raises(TokenizerError, match=r'token \d+ must be .*, not \'bcd\'; for other tokens, write "kind": "bpe"'):
+        load(path)
+    path.write_text(path.read_text().replace(f'"kind": "{kind}"', '"kind": "bpe"'))
+    read = load(path)
+    assert read.encode("bcd").tolist() == [read.tokens.index(b"bcd")]
+    path.write_text(path.read_text().replace('    "bcd",\n', ""))
+    assert read.unk_id is not None
+    with pytest.raises(TokenizerError, match=f'unk.* is {read.unk_id}, but .*; write "unk": {read.unk_id - 1}$'):
+        load(path)
+    path.write_text(path.read_text().replace(f'"unk": {read.unk_id}', f'"unk": {read.unk_id - 1}'))
+    assert load(path).vocab_size == read.vocab_size - 1
+
+
 ALMOST_RESERVED = [
     RESERVED[0].upper(),
     RESERVED[0][:17] + RESERVED[0][17:49].upper() + "|>",

@@ -18,7 +18,8 @@ from femto.commands.shared.options import model_or_tokenizer_option, option, pri
 def dump_tokenizer(model: str, form: str) -> None:
     """Print the tokenizer of a model, or of a file, as JSON with one token a line.
 
-    The result can be read, edited, and given to `femto init --tokenizer bpe` as --tokenizer-data.
+    The result can be read, edited, and given to `femto init --tokenizer bpe` as --tokenizer-data. For tokens that its kind does
+    not have, write "kind": "bpe" into it.
     """
     from femto import checkpoint, tokenizers
 

@@ -26,7 +26,7 @@ MAX_TOKENS = MAX_VOCABULARY
 MAX_TOKEN_BYTES = 1024
 PIECE = 1 << 18  # characters, bytes or ids handled at a time, so that temporary arrays stay small
 
-OTHER_TOKENS = 'for other tokens, kind must be "bpe"'  # what to do about a vocabulary that its kind cannot have
+OTHER_TOKENS = 'for other tokens, write "kind": "bpe"'  # what to do about a vocabulary that its kind cannot have
 
 _SPACE = re.compile("[\n ]")
 
@@ -108,8 +108,7 @@ class Tokenizer:
         are matched as they are. If case insensitive, the text is first lower-cased by ``str.lower``; bytes input too,
         where invalid bytes stay as they are. Raises TypeError on anything else.
         """
-        match = self._kept_match if self.kept else self._longest_match
-        return match.encode(self.matched_bytes(text))
+        return self._encode_bytes(self.matched_bytes(text))
 
     def matched_bytes(self, text: str | bytes) -> bytes:
         """The bytes that encode looks at: text as UTF-8, lower-cased if case insensitive. Raises TypeError as encode does."""
@@ -194,6 +193,20 @@ class Tokenizer:
     def ordinary_ids(self) -> list[int]:
         """The ids that :meth:`encode` may match: all but ``<unk>`` and the reserved ones."""
         return [index for index, token in enumerate(self.tokens) if index != self.unk_id and not is_reserved(token)]
+
+    @cached_property
+    def lookahead(self) -> int:
+        """How many bytes, from where a token begins, decide which it is: what comes after them does not matter.
+
+        So a text may be encoded in parts: of the tokens of a part, those that begin so far before its end are those of the whole
+        text, and the next part begins where the last of them ends.
+        """
+        longest = max((len(self.tokens[index]) for index in self.ordinary_ids), default=1)
+        return longest + max(map(len, self.kept), default=0)
+
+    def _encode_bytes(self, data: bytes) -> NDArray[np.int32]:
+        match = self._kept_match if self.kept else self._longest_match
+        return match.encode(data)
 
     @cached_property
     def _longest_match(self) -> LongestMatch:
@@ -301,7 +314,7 @@ def text_pieces(text: str, lower: bool) -> Iterator[str]:
 
 def moved(unk_id: int) -> str:
     """What is wrong when `<unk>` has this id and the field says another, as after an edit."""
-    return f"token {unk_id} is '<unk>': a token's place is its id; write {unk_id} for unk"
+    return f"token {unk_id} is '<unk>': a token's place is its id; write \"unk\": {unk_id}"
 
 
 def show(token: bytes) -> str:

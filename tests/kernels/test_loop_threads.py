@@ -1,6 +1,5 @@
 """How many threads a loop uses beside other programs: chosen by time, never by what would change a bit."""
 
-import doctest
 import threading
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 import femto
 from femto import kernels
 from femto.generation import Sampling, generate
-from femto.kernels import loop_threads, threads
+from femto.kernels import threads
 from femto.kernels.loop_threads import LoopThreads, ThreadChoice
 from femto.profiling import benchmark
 from femto.training import evaluate
@@ -193,8 +192,3 @@ def test_a_benchmark_says_that_the_cores_are_busy(free, monkeypatch):
         with threads.fixed_threads(2):
             result = measured(config, training, 1)
         assert (result["cores_busy"], result["cpu_share"], result["threads"]) == (True, 0.6, 2)
-
-
-def test_examples_in_the_docstrings_hold():
-    result = doctest.testmod(loop_threads)
-    assert result.attempted and not result.failed
