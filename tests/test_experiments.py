@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from femto import checkpoint, commands, experiments, kernels
 from femto.commands import main
+from femto.commands.shared.progress import StopRequest
+from femto.commands.shared.run_progress import show_progress
 from femto.errors import DataError, FemtoError, RecipeError
 from femto.experiments import measures, ngram, population, reading, report, results, search, sources, verdict
 from femto.experiments.engine import Run, RunEvent, StageStarted, VocabularyStarted
@@ -114,6 +116,17 @@ def test_a_run_can_be_stopped_while_its_vocabulary_is_learnt(tmp_path):
     again = run()
     assert all_of(again)[0] == VocabularyStarted(40)
     assert again.finished and checkpoint.load(again.path(again.state.models[0])).tokenizer.vocab_size == 40
+
+
+def test_a_text_too_small_for_the_vocabulary_of_a_recipe_gives_a_smaller_one_and_a_note(tmp_path, capsys):
+    text = RECIPE.replace('"char"', '"bpe", vocab_size = 4000, reserve_tokens = 2').replace("simple_sequence", "simple_sequence2")
+    found = reading.load(written(tmp_path, text))
+    run = Run(found, "modern", tmp_path / "bpe", sources.load(found.data), budget_minutes=0.001)
+    with run.locked():
+        show_progress(run, StopRequest(), quiet=False)
+    learnt = checkpoint.load(run.path(run.state.models[0])).tokenizer
+    assert learnt.vocab_size < 4002 and learnt.num_reserved == 2
+    assert f"note: the text has a use for {learnt.vocab_size - 2:,} tokens, so that is the vocabulary" in capsys.readouterr().err
 
 
 def test_all_stages_of_a_recipe_happen_in_order(tmp_path, threads):

@@ -227,7 +227,11 @@ def test_a_separator_that_is_not_kept_is_told(texts: Path) -> None:
 
 
 def test_the_files_of_a_folder_are_separated_wherever_the_vocabulary_goes(texts: Path) -> None:
-    run("train-bpe", "--vocab-size", 60, "--dataset", "folder", "--document-separator", END, "--quiet")
+    told = "note: nothing stands between the 20 files of folder when they are encoded; --document-separator"
+    assert told in run("train-bpe", "--vocab-size", 60, "--dataset", "folder", "--quiet").stderr
+    assert (
+        "note" not in run("train-bpe", "--vocab-size", 60, "--dataset", "folder", "--document-separator", END, "--quiet").stderr
+    )
     run("init", "--tokenizer", "bpe", "--keep", "Lily", "--num-tokens", 16, "--embedding-degree", 16)
     for file in ("tokenizer.json", "model.dat"):
         assert counted("--model", file, "--dataset", "folder")[END] == 19
@@ -235,3 +239,13 @@ def test_the_files_of_a_folder_are_separated_wherever_the_vocabulary_goes(texts:
     run("train", "--dataset", "folder", "--steps", 2, "--quiet")
     run("init", "--tokenizer", "char", "--document-separator", END, "--model", "char.dat", "--reserve-tokens", 1)
     assert counted("--model", "char.dat", "--dataset", "folder")[END] == 19
+
+
+def test_a_text_with_no_use_for_so_many_tokens_gives_fewer_and_a_note(texts: Path) -> None:
+    learnt = run("train-bpe", "--dataset", "folder", "--document-separator", END, "--quiet", "--json")
+    report = json.loads(learnt.stdout)
+    size = report["vocab_size"]
+    assert size < 768
+    assert f"note: folder has a use for {size} tokens, not for 768: a larger text" in learnt.stderr
+    uses = counted("--dataset", "folder")
+    assert len(uses) == size and all(count for token, count in uses.items() if len(token) > 1 and token != "<unk>")

@@ -70,6 +70,15 @@ def train_bpe(
     reserved = made.with_reserved(reserve_tokens)
     encoded = data.from_documents(dataset, documents, made)
     tokenizers.save(reserved, tokenizer_data)
+    unknown_warning(encoded.num_unknown, len(encoded.ids), dataset)
+    if made.vocab_size < vocab_size:
+        fewer = f"{dataset} has a use for {made.vocab_size} tokens, not for {vocab_size}"
+        click.echo(f"note: {fewer}: a larger text, or one that repeats itself less, gives more", err=True)
+    if len(documents) > 1 and made.document_separator is None:
+        joined = f"nothing stands between the {len(documents):,} files of {dataset} when they are encoded"
+        click.echo(f"note: {joined}; --document-separator puts a token there", err=True)
+    for name, count in tokenizers.markers(documents, made.kept).items():
+        marker_note(name, count, dataset, "and tokens may run across it; --keep makes it one token")
     counts = np.bincount(encoded.ids, minlength=made.vocab_size)
     kept = {token: int(counts[made.tokens.index(token)]) for token in made.kept}
     bytes_per_token = encoded.num_bytes / len(encoded.ids)
@@ -88,12 +97,6 @@ def train_bpe(
             }
         )
         return
-    unknown_warning(encoded.num_unknown, len(encoded.ids), dataset)
-    if made.vocab_size < vocab_size:
-        fewer = f"{dataset} has a use for {made.vocab_size} tokens, not for {vocab_size}"
-        click.echo(f"note: {fewer}: a larger text, or one that repeats itself less, gives more", err=True)
-    for name, count in tokenizers.markers(documents, made.kept).items():
-        marker_note(name, count, dataset, "and tokens may run across it; --keep makes it one token")
     also = f", {reserve_tokens} of them reserved" if reserve_tokens else ""
     for token, count in kept.items():
         click.echo(f"{dataset} has {shown_token(token)} {count:,} times")

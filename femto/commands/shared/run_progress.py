@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
     """Run all stages and show them."""
+    from femto import tokenizers
     from femto.commands.shared.progress import Progress
     from femto.experiments.engine import StageStarted, VocabularyStarted
 
@@ -19,11 +20,18 @@ def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
     other = f", not the journal's {log_data}" if log_data and made.recipe.data != log_data and source.is_substitute else ""
     say(f"data: {source.name}, {source.num_bytes:,} bytes{other}")
     with closing(made.run(stop)) as events, ExitStack() as shown:
-        progress = Progress(1, quiet)
+        progress, asked = Progress(1, quiet), 0
         for event in events:
             if isinstance(event, VocabularyStarted):
-                say(f"learning a vocabulary of {event.vocab_size:,} tokens from the text …")
+                asked = event.vocab_size
+                say(f"learning a vocabulary of {asked:,} tokens from the text …")
             elif isinstance(event, StageStarted):
+                if asked:
+                    learnt = tokenizers.load(made.folder / "tokenizer.json")
+                    size = learnt.vocab_size - learnt.num_reserved
+                    if size < asked:
+                        say(f"note: the text has a use for {size:,} tokens, so that is the vocabulary")
+                    asked = 0
                 shown.close()
                 say(f"stage {event.number} of {event.count}: {event.text}")
                 progress = Progress(event.steps, quiet)
