@@ -117,7 +117,7 @@ def test_help_tells_values_and_default_in_words():
     assert "-m, --model PATH The file of the model. [default: model.dat]" in shown
     assert "--max-new-tokens INTEGER How many tokens to generate at most. [0 or more; default: 100]" in shown
     assert "[above 0; default: no limit]" in help_of("experiment", "run")
-    assert "4 Ctrl-C or SIGTERM has stopped it." in " ".join(help_of("experiment", "run").split("Exit status:")[1].split())
+    assert "3 It does not meet it." in " ".join(help_of("experiment", "run").split("Exit status:")[1].split())
 
 
 def test_the_ranges_that_help_tells_are_those_that_training_allows():

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from femto import checkpoint, commands, experiments, kernels
 from femto.commands import main
-from femto.commands.shared.progress import StopRequest
 from femto.commands.shared.run_progress import show_progress
 from femto.errors import DataError, FemtoError, RecipeError
 from femto.experiments import measures, ngram, population, reading, report, results, search, sources, verdict
 from femto.experiments.engine import Run, RunEvent, StageStarted, VocabularyStarted
 from femto.experiments.recipe import RELATIONS, Measured
 from femto.experiments.sources import Source
+from femto.system.signals import StopRequest
 from femto.training import evaluate
 
 RECIPE = """

@@ -117,7 +117,7 @@ def test_a_signal_saves_what_is_done(files, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("femto.analysis.chunks.chunk_losses", interrupted)
-        stopped = run("chunks", "--dataset", "dataset.txt", "--chunk-size", 10)
+        stopped = run("chunks", "--dataset", "dataset.txt", "--chunk-size", 10, status=128 + signal.SIGTERM)
     assert stopped.stderr == "chunks.json: stopped by SIGTERM after 3 of 95 chunks; the same command goes on\n"
     assert "3 of 95 chunks are there already" in run("chunks", "--chunk-size", 10).stderr
 

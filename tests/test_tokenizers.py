@@ -24,7 +24,8 @@ RESERVED = [
     "<|reserved_token_97f8316f95d1df7467d015bfea96dd91|>",
     "<|reserved_token_f90c91392b33cfa36521157aacbf4286|>",
 ]
-UNUSUAL = st.sampled_from([*RESERVED, "<unk>", "\r\n", "한글", "ΑΣ", "Σ'Σ", *"\x00\ud800\udc80\udfff🙂Σ\u212aİ\uffff\U0010ffff"])
+SURROGATES = "\ud800\udc80\udcc3\udc89\udfff"
+UNUSUAL = st.sampled_from([*RESERVED, "<unk>", "\r\n", "한글", "ΑΣ", "Σ'Σ", *SURROGATES, *"\x00🙂Σ\u212aİ\uffff\U0010ffff"])
 ANY_TEXT = st.lists(st.one_of(st.text(st.characters(), max_size=8), st.text(SAMPLE, max_size=8), UNUSUAL)).map("".join)
 ANY_BYTES = st.one_of(
     st.binary(), st.lists(st.one_of(st.binary(max_size=3), st.text(SAMPLE, max_size=4).map(str.encode))).map(b"".join)
@@ -89,10 +90,15 @@ def test_longest_match_passes_over_reserved_tokens_wherever_they_are(data: bytes
     assert tokenizer.encode(data).tolist() == longest_match_by_hand(by_hand, 12, data)
 
 
+def bytes_of(text: str) -> bytes:
+    """UTF-8, but for lone surrogates: those that Python makes of bytes are these, others are three bytes each."""
+    return b"".join(bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else c.encode("utf-8", "surrogatepass") for c in text)
+
+
 @EVERY_KIND
 @given(text=ANY_TEXT)
 def test_text_and_its_utf8_bytes_encode_alike(tokenizer: Tokenizer, text: str) -> None:
-    np.testing.assert_array_equal(tokenizer.encode(text), tokenizer.encode(text.encode("utf-8", "surrogatepass")))
+    np.testing.assert_array_equal(tokenizer.encode(text), tokenizer.encode(bytes_of(text)))
 
 
 @EVERY_KIND
@@ -103,7 +109,7 @@ def test_cutting_into_pieces_changes_nothing(tokenizer: Tokenizer, text: str) ->
         for module in ("base", "single_byte"):
             patch.setattr(importlib.import_module(f"femto.tokenizers.{module}"), "PIECE", 2)
         np.testing.assert_array_equal(tokenizer.encode(text), whole)
-        np.testing.assert_array_equal(tokenizer.encode(text.encode("utf-8", "surrogatepass")), whole)
+        np.testing.assert_array_equal(tokenizer.encode(bytes_of(text)), whole)
         cut = tokenizer.decode_bytes(whole)
     assert cut == tokenizer.decode_bytes(whole)
 

@@ -43,14 +43,14 @@ def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: 
     """Show the passages of a text that the model knows best and worst.
 
     The text is cut into chunks, and the loss of each is measured. All losses go to --output, every 15 seconds and at the end. A
-    run that was stopped (Ctrl-C, SIGTERM and SIGHUP save) goes on from there, if model, text and chunk size are the same. Losses
-    of anything else are replaced.
+    signal that stops `femto train` stops this too: it saves, and the same command goes on from there, if model, text and chunk
+    size are the same. Losses of anything else are replaced.
     """
     import numpy as np
 
     from femto import checkpoint, data
     from femto.analysis.chunks import LossFile, chunk_losses
-    from femto.commands.shared.progress import StopRequest
+    from femto.system.signals import StopRequest
 
     loaded = checkpoint.load(model, optimizer=False)
     read = model_text.read(dataset, loaded)
@@ -78,7 +78,7 @@ def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: 
             f"{output}: stopped by {stop.name} after {len(losses)} of {counted(total, 'chunk')}; the same command goes on",
             err=True,
         )
-        return
+        stop.end()
     order = np.argsort(losses, kind="stable").tolist()
     shown = {"best": order[:num_chunks], "worst": order[::-1][:num_chunks]}
     passages = {

@@ -2,8 +2,6 @@
 
 import json
 
-import click
-
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import (
@@ -11,6 +9,7 @@ from femto.commands.shared.options import (
     marker_note,
     model_dataset_option,
     model_or_tokenizer_option,
+    print_json_text,
 )
 
 
@@ -40,4 +39,4 @@ def count_tokens(model: str, dataset: str | None) -> None:
                 marker_note(name, stands, read.name, taken)
     entries = [{"rank": rank, "id": i, "token": names[i], "count": int(counts[i])} for rank, i in enumerate(order)]
     lines = ",\n".join(f"  {json.dumps(entry, ensure_ascii=False)}" for entry in entries)  # one a line, to be read
-    click.echo(f"[\n{lines}\n]")
+    print_json_text(f"[\n{lines}\n]")

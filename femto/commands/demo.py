@@ -32,9 +32,10 @@ def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
     with them, and the result. The journal's models learnt two of the ten actions in hours.
     """
     from femto import checkpoint, config, data, generation, tokenizers
-    from femto.commands.shared.progress import Progress, StopRequest
+    from femto.commands.shared.progress import Progress
     from femto.dummy_data import simple_dummy2
     from femto.errors import CheckpointError
+    from femto.system.signals import StopRequest
     from femto.training.session import Session
 
     text = simple_dummy2.generate(seed)
@@ -60,7 +61,7 @@ def demo(model: str, steps: int, seed: int, as_json: bool) -> None:
             print_json({"model": model, "steps": history.num_steps, "stopped_by": stop.name})
         else:
             click.echo(f"{model}: stopped by {stop.name} after {history.num_steps:,} of {steps:,} steps, and saved")
-        return
+        stop.end()
     progress.say("asking for every action on lines that the model has never seen …")
     table = simple_dummy2.evaluate(lambda prompt, count: generation.complete(made, prompt, count), lines_per_action=100)
     prompt = "".join(text.splitlines(keepends=True)[:2])

@@ -3,7 +3,7 @@
 import click
 
 from femto.commands.shared.command_line import command
-from femto.commands.shared.options import model_or_tokenizer_option, option, print_json
+from femto.commands.shared.options import model_or_tokenizer_option, option, print_json, print_json_text
 
 
 @command("Vocabularies", "print the tokenizer of a model as JSON", place=30)
@@ -25,6 +25,6 @@ def dump_tokenizer(model: str, form: str) -> None:
 
     tokenizer = checkpoint.load_tokenizer(model)
     if form == "femto":
-        click.echo(tokenizers.to_text(tokenizer), nl=False)
+        print_json_text(tokenizers.to_text(tokenizer).rstrip("\n"))
     else:
         print_json(tokenizers.to_huggingface(tokenizer))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SHOWN_SETTINGS = ("batch_size", "learning_rate", "decay_steps", "dropout", "weight_decay")
 NOT_MET = 3  # exit status of a run that ended without meeting its criterion
-STOPPED = 4  # and of one that was stopped before
 
 
 @group("Experiments", "run the 43 experiments of the journal, or a recipe of your own", place=10)
@@ -137,7 +136,6 @@ def measures(as_json: bool) -> None:
     statuses={
         0: "The experiment meets its criterion.",
         NOT_MET: "It does not meet it.",
-        STOPPED: "Ctrl-C or SIGTERM has stopped it. What was done is saved, and the same command goes on.",
     }
 )
 @click.argument("name", metavar="NUMBER|FILE.toml")
@@ -195,12 +193,13 @@ def run(
     """Run an experiment, from where it stopped, and say whether it meets its criterion.
 
     It is given by its NUMBER in the journal, or by the FILE.toml of a recipe of your own.
-    An experiment that starts from models of another one runs that one first, if it has not been run.
+    An experiment that starts from models of another one runs that one first, if it has not been run. A signal that stops `femto
+    train` stops this too: it saves, and the same command goes on.
     """
-    from femto.commands.shared.progress import StopRequest
     from femto.experiments import reading, sources, verdict
     from femto.experiments.engine import Run
     from femto.experiments.state import folder_of, is_done
+    from femto.system.signals import StopRequest
 
     recipe = reading.load(name)
     preset = preset or next(iter(recipe.plans))
@@ -225,13 +224,14 @@ def run(
                     print_json({"name": each.name, "preset": preset, "folder": str(where), "stopped_by": stop.name})
                 else:
                     click.echo(f"{where}: stopped by {stop.name}; the same command goes on")
-                ctx.exit(STOPPED)
+                stop.end()
     found = verdict.judge(made)
     verdict.save(found, made)
     if as_json:
         print_json({"folder": str(place), "log": recipe.log, **found.to_json()})
     else:
         _print(recipe, found.to_json(), made)
+    stop.end()
     if not found.passed:
         ctx.exit(NOT_MET)
 

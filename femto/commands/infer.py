@@ -1,9 +1,7 @@
 """`femto infer`: text from a model."""
 
-import codecs
 import errno
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
@@ -13,7 +11,7 @@ import click
 
 from femto.commands.shared.command_line import command
 from femto.commands.shared.dependencies import refuse
-from femto.commands.shared.options import argument_bytes, model_option, option, threads_option, unknown_warning
+from femto.commands.shared.options import argument_bytes, model_option, option, print_json_text, threads_option, unknown_warning
 
 if TYPE_CHECKING:
     from femto.generation import Generated
@@ -127,7 +125,7 @@ def infer(
         events = generation.generate(loaded, prompt, max_new_tokens, replace(sampling, sample=sample), stop=stops)
         if as_json:
             place = {"sample": sample, "seed": sampling.seed}
-            click.echo(json.dumps(document(tokenizer, prompt, place, events, candidates), ensure_ascii=False))
+            print_json_text(json.dumps(document(tokenizer, prompt, place, events, candidates), ensure_ascii=False))
             continue
         counts = (("prompt", number, len(given)), ("sample", sample, num_samples))
         heading = ", ".join(f"{what} {index + 1} of {count}" for what, index, count in counts if count > 1)
@@ -163,10 +161,10 @@ def read_prompt(path: str) -> bytes:
 
 
 def write(data: bytes) -> None:
-    """Text to standard output: as it is where that is UTF-8, bytes that are not UTF-8 too."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    is_utf8 = codecs.lookup(encoding).name == "utf-8"
-    click.echo(data if is_utf8 else data.decode("utf-8", "replace"), nl=False)
+    """Text to standard output: in its encoding, with bytes that are not UTF-8 as they are."""
+    from femto.commands.shared.streams import is_utf8
+
+    click.echo(data if is_utf8() else data.decode("utf-8", "surrogateescape"), nl=False)
 
 
 def shown(token: bytes) -> str:

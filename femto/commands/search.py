@@ -97,14 +97,14 @@ def search(
     """Train a population of models on a text, let the best ones grow, and train the best of all further.
 
     The original program's train.py did this. Several models start. Each gets one layer more, and the best of those another one.
-    The best model is then trained for --steps more. The models of every stage stay in the folder. Ctrl-C or SIGTERM saves, and
-    the same command goes on.
+    The best model is then trained for --steps more. The models of every stage stay in the folder. A signal that
+    stops `femto train` stops this too: it saves, and the same command goes on.
     """
     from femto import checkpoint, data
-    from femto.commands.shared.progress import StopRequest
     from femto.experiments.engine import Run
     from femto.experiments.search import SIZES, recipe
     from femto.experiments.sources import Source
+    from femto.system.signals import StopRequest
 
     if vocab_size is not None and tokenizer != "bpe":
         raise click.UsageError("--vocab-size is for --tokenizer bpe")
@@ -129,8 +129,9 @@ def search(
         lines.append(f"{run.path(name)}: {counted(layers, 'layer')}, {counted(steps_done, 'step')}{recent_loss(loaded.history)}")
     if as_json:
         print_json({"folder": str(Path(folder)), "finished": run.finished, "stopped_by": stop.name, "models": models})
-        return
-    for line in lines:
-        click.echo(line)
-    if stop.name:
-        click.echo(f"{folder}: stopped by {stop.name}; the same command goes on")
+    else:
+        for line in lines:
+            click.echo(line)
+        if stop.name:
+            click.echo(f"{folder}: stopped by {stop.name}; the same command goes on")
+    stop.end()

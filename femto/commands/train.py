@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from femto.commands.shared.options import (
     threads_option,
 )
 from femto.system.text import counted
+
+if TYPE_CHECKING:
+    from femto.checkpoint.history import History
 
 STORED = "as stored in the model"
 
@@ -191,15 +194,16 @@ def train(
     """Train a model on a text, from where it stopped, for --steps more steps or until a step.
 
     Settings that are not given are those that the model was last trained with; at first those of its preset. The model is saved
-    now and then, and at the end. Ctrl-C, SIGTERM or SIGHUP finishes the step, saves, says how many steps are left, and exits with
-    status 0.
+    now and then, and at the end. Ctrl-C, SIGTERM, SIGHUP and the warnings of job schedulers (SIGUSR1, SIGUSR2, SIGXCPU) finish
+    the step, save, and say how many steps are left. Then the process ends by that signal.
     """
     import numpy as np
 
     from femto import checkpoint, generation, growth
-    from femto.commands.shared.progress import Progress, StopRequest
+    from femto.commands.shared.progress import Progress
     from femto.errors import DataError
     from femto.optimizers.schedule import learning_rate
+    from femto.system.signals import StopRequest
     from femto.training import Step
     from femto.training.metrics import Metrics, opened
     from femto.training.overfitting import best
@@ -312,12 +316,17 @@ def train(
         result |= {"best_validation_step": found[0], "best_validation_loss": found[1]}
     if as_json:
         print_json(result)
-        return
+    else:
+        _print(result, history, until, on_non_finite)
+    stop.end()
+
+
+def _print(result: dict[str, Any], history: "History", until: int | None, on_non_finite: str) -> None:
     stopped = f"stopped by {result['stopped_by']} " if result["stopped_by"] else ""
-    skipped = f", {counts['skipped_steps']:,} skipped" if counts["skipped_steps"] else ""
-    done = counted(result["steps"], "step")
-    click.echo(f"{model}: {stopped}after {done}{skipped}, {history.num_steps:,} in all{recent_loss(history)}; saved")
-    if ended:
+    skipped = f", {result['skipped_steps']:,} skipped" if result["skipped_steps"] else ""
+    steps = f"{counted(result['steps'], 'step')}{skipped}, {history.num_steps:,} in all{recent_loss(history)}"
+    click.echo(f"{result['model']}: {stopped}after {steps}; saved")
+    if result["stopped_by"] == "patience":
         return
     left = counted(result["steps_left"], "step") + (" is" if result["steps_left"] == 1 else " are")
     if result["steps_left"] and until is not None:

@@ -1,6 +1,8 @@
 """Values as text, for people and for JSON."""
 
+import json
 import math
+import re
 from typing import Any
 
 
@@ -26,6 +28,11 @@ def described(thing: object, *parts: object, **facts: object) -> str:
 def counted(number: int, noun: str) -> str:
     """1 step, 1,234 steps."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def json_escaped(text: str, characters: str) -> str:
+    """JSON with some of its characters, a range of a regular expression outside ASCII, as the escapes that mean the same."""
+    return re.sub(f"[{characters}]", lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def amount(size: int) -> str:

@@ -29,6 +29,8 @@ PIECE = 1 << 18  # characters, bytes or ids handled at a time, so that temporary
 OTHER_TOKENS = 'for other tokens, write "kind": "bpe"'  # what to do about a vocabulary that its kind cannot have
 
 _SPACE = re.compile("[\n ]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those that stand for no byte
 
 
 class Tokenizer:
@@ -104,8 +106,9 @@ class Tokenizer:
         The longest token that matches wins at each position; a byte that begins no token gives one ``<unk>``. The text
         ``<unk>`` is ordinary text, and so is the name of a reserved token. Kept tokens come before all others: what lies between
         them is encoded piece by piece.
-        A lone surrogate in a str stands for the three bytes that "surrogatepass" gives. Bytes that are not valid UTF-8
-        are matched as they are. If case insensitive, the text is first lower-cased by ``str.lower``; bytes input too,
+        Bytes that are not valid UTF-8 are matched as they are. In a str, a lone surrogate from U+DC80 to U+DCFF is such
+        a byte (Python has it so in arguments and file names: "surrogateescape"), any other one is the three bytes that
+        "surrogatepass" gives. If case insensitive, the text is first lower-cased by ``str.lower``; bytes input too,
         where invalid bytes stay as they are. Raises TypeError on anything else.
         """
         return self._encode_bytes(self.matched_bytes(text))
@@ -285,14 +288,21 @@ def check_reserved(count: int, vocab_size: int) -> None:
 def utf8_pieces(text: str | bytes, case_sensitive: bool) -> Iterator[bytes]:
     """Text as UTF-8, lower-cased unless case sensitive, in pieces that split no valid character; bytes that are not
     UTF-8 stay as they are."""
-    errors = "surrogatepass"
-    if isinstance(text, bytes):
-        if case_sensitive:
-            yield text
-            return
-        text, errors = text.decode("utf-8", "surrogateescape"), "surrogateescape"
-    for piece in text_pieces(text, lower=not case_sensitive):
-        yield piece.encode("utf-8", errors)
+    if isinstance(text, bytes) and case_sensitive:
+        yield text
+        return
+    for piece in text_pieces(escaped(text), lower=not case_sensitive):
+        yield piece.encode("utf-8", "surrogateescape")
+
+
+def escaped(text: str | bytes) -> str:
+    """Text in which each byte that is not valid UTF-8, and nothing else, is a lone surrogate, as "surrogateescape" has it."""
+    if isinstance(text, str):
+        if not _SURROGATE.search(text):
+            return text
+        text = _NO_BYTE.sub(lambda found: found[0].encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape"), text)
+        text = text.encode("utf-8", "surrogateescape")  # what stood for bytes may be characters now
+    return text.decode("utf-8", "surrogateescape")
 
 
 def text_pieces(text: str, lower: bool) -> Iterator[str]:

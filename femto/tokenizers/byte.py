@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from femto.tokenizers.base import text_pieces
+from femto.tokenizers.base import escaped, text_pieces
 from femto.tokenizers.single_byte import SingleByteTokenizer, byte_tokens
 
 _TOKENS = byte_tokens(bytes(range(256)))
@@ -31,8 +31,8 @@ class ByteTokenizer(SingleByteTokenizer):
         if isinstance(text, bytes):
             yield text if self.case_sensitive else text.lower()  # bytes.lower changes A-Z only
             return
-        for piece in text_pieces(text, lower=False):
-            data = piece.encode("utf-8", "surrogatepass")
+        for piece in text_pieces(escaped(text), lower=False):
+            data = piece.encode("utf-8", "surrogateescape")
             yield data if self.case_sensitive else data.lower()
 
     def _check_kind(self) -> None:

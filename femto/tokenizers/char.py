@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto.errors import TokenizerError
-from femto.tokenizers.base import OTHER_TOKENS, UNKNOWN, Tokenizer, show, text_pieces
+from femto.tokenizers.base import OTHER_TOKENS, UNKNOWN, Tokenizer, escaped, show, text_pieces
 
 MAX_CHARACTERS = 8192
 
@@ -51,16 +51,14 @@ class CharTokenizer(Tokenizer):
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         """As :meth:`Tokenizer.encode`, with one look-up a character: int32, shape (N,)."""
         self._check_text(text)
-        from_bytes = isinstance(text, bytes)
-        decoded = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
         found = array("i")
-        for piece in text_pieces(decoded, lower=not self.case_sensitive):
+        for piece in text_pieces(escaped(text), lower=not self.case_sensitive):
             points = np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), dtype="<u4")  # (characters,)
             ids = self._point_to_id[np.minimum(points, len(self._point_to_id) - 1)]
             unknown = ids == self.unk_id
             if unknown.any():
                 repeats = np.ones(len(ids), dtype=np.int64)
-                repeats[unknown] = _utf8_lengths(points[unknown], from_bytes)
+                repeats[unknown] = _utf8_lengths(points[unknown])
                 ids = np.repeat(ids, repeats)
             found.frombytes(ids.data.cast("B"))
         return np.frombuffer(found, dtype=np.int32)
@@ -88,9 +86,8 @@ class CharTokenizer(Tokenizer):
                 raise TokenizerError(f"char tokenizer, case insensitive: token {index} is a capital: {show(token)}")
 
 
-def _utf8_lengths(points: NDArray[np.uint32], from_bytes: bool) -> NDArray[np.int64]:
-    """UTF-8 bytes of each code point; in text that came from bytes, a surrogate is one byte that was not valid."""
+def _utf8_lengths(points: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """UTF-8 bytes of each code point; a surrogate is one byte that was not valid."""
     lengths = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
-    if from_bytes:
-        lengths[(points >= 0xD800) & (points <= 0xDFFF)] = 1
+    lengths[(points >= 0xD800) & (points <= 0xDFFF)] = 1
     return lengths

@@ -8,6 +8,7 @@ A new command is a new file in the folder above, which need not be named anywher
         '''Print how many parameters a model has.'''
 """
 
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from femto.errors import ConfigError, FemtoError
+from femto.system.signals import EndedBySignal, InterruptedAtOnce
 
 SECTIONS = (  # of `femto --help`, in this order
     "Train and use models",
@@ -24,11 +26,13 @@ SECTIONS = (  # of `femto --help`, in this order
     "Vocabularies",
 )
 
-EXIT_STATUSES = {  # of every command
-    0: "The command has done what was asked; or a signal has stopped it, and what was done is saved.",
+EXIT_STATUSES: dict[int | str, str] = {  # of every command
+    0: "The command has done what was asked.",
     1: "An error: one line on standard error says what is wrong, where, and what to do.",
     2: "A usage error: a command, an option or a value is not possible.",
-    130: "Ctrl-C ended the command at once; where a first Ctrl-C saves, a second one did. What was not saved is lost.",
+    "128 + N": "The process ended by signal N, as shells show it: 130 is Ctrl-C (SIGINT), 143 SIGTERM, 129 SIGHUP, 138 and 140 "
+    "SIGUSR1 and SIGUSR2, 152 SIGXCPU (numbers of Linux). What trains has saved before, unless a second Ctrl-C ended it at "
+    "once. 141 (SIGPIPE): whoever read the report has gone.",
 }
 
 LAST = 1000  # place of a command that asks for none
@@ -116,12 +120,14 @@ class CommandLine(click.Group):
         except MemoryError as error:
             detail = f": {error}" if str(error) else ""
             raise click.ClickException(f"out of memory{detail}; a smaller model or batch needs less") from error
-        except KeyboardInterrupt:
-            click.echo("Error: interrupted at once; what was not saved is lost", err=True)
-            raise SystemExit(130) from None
-        except BrokenPipeError:
-            sys.stderr.close()  # whoever read our output has gone: nothing to say to anybody
-            raise SystemExit(1) from None
+        except (KeyboardInterrupt, click.Abort) as error:
+            if isinstance(error, click.Abort) and not isinstance(error.__context__, KeyboardInterrupt):
+                raise  # a question that nobody answers
+            what = "interrupted at once; what was not saved is lost" if isinstance(error, InterruptedAtOnce) else "interrupted"
+            click.echo("\n" * sys.stderr.isatty() + what, err=True)  # a terminal has shown ^C
+            raise EndedBySignal(signal.SIGINT) from None
+        except BrokenPipeError:  # whoever read the report has gone: nothing to say to anybody
+            raise EndedBySignal(signal.SIGPIPE) from None
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'cannot write the output'}: {error.strerror}") from error
 

@@ -218,7 +218,15 @@ def argument_bytes(argument: str) -> bytes:
 def print_json(document: object) -> None:
     from femto.system.text import finite
 
-    click.echo(json.dumps(finite(document), ensure_ascii=False, indent=2))
+    print_json_text(json.dumps(finite(document), ensure_ascii=False, indent=2))
+
+
+def print_json_text(text: str) -> None:
+    """Print JSON that is JSON wherever it goes: outside UTF-8 all that is not ASCII is escaped, in UTF-8 lone surrogates are."""
+    from femto.commands.shared.streams import is_utf8
+    from femto.system.text import json_escaped
+
+    click.echo(json_escaped(text, "\ud800-\udfff" if is_utf8() else "\x80-\U0010ffff"))
 
 
 MUCH_UNKNOWN = 0.01  # of a text: another tokenizer is advised

@@ -1,12 +1,10 @@
 """What a training run shows: a progress bar on a terminal, plain lines elsewhere."""
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import click
@@ -133,28 +131,3 @@ class VocabularyProgress:
 def shown_token(token: bytes) -> str:
     """A token for people, in quotes and on one line."""
     return json.dumps(token.decode("utf-8", "backslashreplace"), ensure_ascii=False)
-
-
-class StopRequest:
-    """Set by the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the program at once."""
-
-    def __init__(self) -> None:
-        self.name: str | None = None
-
-    def __call__(self) -> bool:
-        return self.name is not None
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.name is not None:
-            raise KeyboardInterrupt
-        self.name = signal.Signals(number).name
-
-    @contextmanager
-    def listening(self) -> Iterator["StopRequest"]:
-        names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        before = {number: signal.signal(number, self._handle) for number in (getattr(signal, name) for name in names)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

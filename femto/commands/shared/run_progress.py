@@ -4,8 +4,8 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from femto.commands.shared.progress import StopRequest
     from femto.experiments.engine import Run
+    from femto.system.signals import StopRequest
 
 
 def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
