@@ -140,12 +140,48 @@ def test_metrics_are_json_lines(model):
     ]
     steps = [e for e in events if e["event"] == "step"]
     assert [e["step"] for e in steps] == [4, 5, 6, 7]
-    assert set(steps[0]) == {*["event", "step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_per_second"]}
+    assert {e["model"] for e in events} == {"model.dat"}
+    fields = ["event", "model", "step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_per_second"]
+    assert list(steps[0]) == fields
     with Path("m.jsonl").open("a") as file:
         file.write('{"event": "st')  # what a killed process leaves
     run("train", "--steps", 1, "--metrics", "m.jsonl", "--quiet")
-    lines = Path("m.jsonl").read_text().splitlines()
-    assert lines.pop(len(events)) == '{"event": "st' and [json.loads(line) for line in lines][: len(events)] == events
+    assert metrics_in("m.jsonl")[: len(events)] == events
+
+
+def metrics_in(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_metrics_have_each_step_once_whatever_was_killed_and_other_models_beside(folder):
+    for name in ("a.dat", "b.dat"):
+        run("init", *SMALL, "--model", name)
+    command = ["train", "--batch-size", 4, "--save-every", 50, "--metrics", "m.jsonl"]
+    run(*command, "--model", "b.dat", "--steps", 150, "--quiet")
+    killed = process(*command, "--model", "./a.dat", "--until", 100_000)
+    while "step 100 " not in killed.stderr.readline():
+        pass
+    refused = run(*command, "--model", "b.dat", "--steps", 1, status=1).stderr
+    assert refused == (
+        f"Error: m.jsonl is in use by process {killed.pid}; choose another --metrics, as two runs cannot share one\n"
+    )
+    killed.kill()
+    killed.communicate()
+    reached = femto.load("a.dat").history.num_steps
+    with Path("m.jsonl").open("a") as file:  # steps that were told of, and not saved
+        file.writelines(f'{{"event": "step", "model": "a.dat", "step": {reached + i}}}\n' for i in range(1, 4))
+    told = run(*command, "--model", "a.dat", "--until", reached + 10).stderr
+    assert re.search(r"note: m.jsonl: dropped [\d,]+ lines of steps that were not saved", told)
+    found = metrics_in("m.jsonl")
+    for name, last in (("a.dat", reached + 10), ("b.dat", 150)):
+        steps = [e["step"] for e in found if e["event"] == "step" and os.path.normpath(e["model"]) == name]
+        assert steps == list(range(1, last + 1))
+    ids = {e["model"]: e["model_id"] for e in found if e["event"] == "session"}
+    assert ids["a.dat"] == ids["./a.dat"] == femto.load("a.dat").history.entries[0]["id"] != ids["b.dat"]
+    # another model by the same name: what the file tells of the earlier one stays
+    run("init", *SMALL, "--model", "a.dat", "--force")
+    run(*command, "--model", "a.dat", "--steps", 1, "--quiet")
+    assert metrics_in("m.jsonl")[: len(found)] == found
 
 
 def test_samples_are_shown_while_training(model):

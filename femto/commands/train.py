@@ -141,7 +141,8 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
     "--metrics",
     type=click.Path(),
     default_text="no file",
-    help="A file that gets one line of JSON for every step, jump of the loss, validation and save. Lines are appended.",
+    help="A file that gets one line of JSON for every step, jump of the loss, validation and save. Lines are appended. Steps "
+    "that a killed run told of and did not save are dropped from it.",
 )
 @option(
     "--seed",
@@ -201,11 +202,10 @@ def train(
 
     from femto import checkpoint, generation, growth
     from femto.commands.shared.progress import Progress
-    from femto.errors import DataError
     from femto.optimizers.schedule import learning_rate
     from femto.system.signals import StopRequest
     from femto.training import Step
-    from femto.training.metrics import Metrics, opened
+    from femto.training.metrics import appending
     from femto.training.overfitting import best
     from femto.training.session import OutOfPatience, Session, Validation, best_path
     from femto.training.spikes import Spike
@@ -261,24 +261,22 @@ def train(
         counts = {"skipped_steps": 0, "spikes": 0}
         for note in session.notes() if steps else []:
             progress.say(f"note: {note}")
-        try:
-            file = stack.enter_context(opened(metrics)) if metrics else None
-        except OSError as error:
-            raise DataError(f"{metrics}: cannot write metrics: {error.strerror}") from error
+        validated = {"validation_dataset": held_out.name} if held_out else {}
+        writer = stack.enter_context(appending(metrics, model, loaded, read.name, **validated)) if metrics else None
+        if writer is not None and writer.dropped:
+            progress.say(f"note: {metrics}: dropped {counted(writer.dropped, 'line')} of steps that were not saved")
         end = loaded.training.warmup_steps + (loaded.training.decay_steps or 0)
         if loaded.training.decay_steps and loaded.optimizer is not None and loaded.optimizer.step >= end:
             progress.say(
                 f"note: the learning rate fell until step {end:,} and stays at {learning_rate(end, loaded.training):g}; "
                 "--decay-steps makes its decay longer, --reset-optimizer begins it anew"
             )
-        writer = Metrics(file, metrics)
-        validated = {"validation_dataset": held_out.name} if held_out else {}
-        writer.write({"event": "session", "model": model, "dataset": read.name, **validated, **config.to_json(loaded.training)})
         stack.enter_context(stop.listening())
         stack.enter_context(progress.showing())
         for event in stack.enter_context(closing(session.run(steps, stop))):  # closed, it saves, whatever happens here
             progress.show(event)
-            writer.write(event)
+            if writer is not None:
+                writer.write(event)
             counts["skipped_steps"] += isinstance(event, Step) and event.skipped
             counts["spikes"] += isinstance(event, Spike)
             if isinstance(event, Validation):

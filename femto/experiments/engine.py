@@ -6,7 +6,6 @@ moment.
 """
 
 import fnmatch
-import json
 import math
 import os
 import time
@@ -31,7 +30,7 @@ from femto.experiments.state import STATE, State, folder_of, read_state
 from femto.system import files, memory
 from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.training import Step
-from femto.training.metrics import Metrics
+from femto.training.metrics import Metrics, drop_unsaved
 from femto.training.session import Event, Saved, Session
 
 VOCAB_SIZE = 768  # of a tokenizer that is learnt, as `train-bpe` has it
@@ -312,7 +311,9 @@ class Run:
             with checkpoints.locked(self.path(name)):
                 loaded = checkpoints.load(self.path(name))
                 history = loaded.history
-                _drop_unsaved(self.folder / f"{name}.jsonl", history.num_steps)
+                path = self.folder / f"{name}.jsonl"
+                if path.exists():
+                    drop_unsaved(path, history.num_steps)
                 left = entry + stage.steps - history.num_steps
                 if left <= 0:
                     return
@@ -324,8 +325,8 @@ class Run:
 
                 if history.num_steps > entry and ended():
                     return
-                with open(self.folder / f"{name}.jsonl", "ab", buffering=0) as file:
-                    metrics = Metrics(file, f"{name}.jsonl")
+                with open(path, "ab", buffering=0) as file:
+                    metrics = Metrics(file, path.name, name)
                     session = Session(loaded, dataset, str(self.path(name)), held_out=held_out)
                     with closing(session.run(left, ended)) as events:
                         for event in events:
@@ -357,23 +358,6 @@ class Run:
                 models = min(models, stage.best)
             work.append(stage.steps * models if isinstance(stage, Train) else 0)
         return work
-
-
-def _drop_unsaved(path: Path, steps: int) -> None:
-    """Drop from a metrics file what a killed process wrote of steps that it did not save, and a line that it did not end."""
-    if path.exists():
-        lines = files.read(path).splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith(b"\n") and _step(line) <= steps]
-        if len(kept) < len(lines):
-            files.write_atomically(path, kept)
-
-
-def _step(line: bytes) -> float:
-    """The step that a line of metrics tells of; infinite if lost power left no such line."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return math.inf
 
 
 def recent_loss(history: History, last: int) -> float:
