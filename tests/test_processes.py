@@ -1,19 +1,26 @@
 """Real processes: signals, and standard streams that are closed, unread or of any encoding."""
 
+import fcntl
 import json
 import os
 import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 import femto
 from femto.commands import main
+from femto.commands.shared.bar import fitted
 from femto.system.signals import InterruptedAtOnce, StopRequest
 
 FEMTO = [sys.executable, "-m", "femto"]
@@ -151,3 +158,33 @@ def test_an_error_shows_a_name_of_any_bytes(model):
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run([*FEMTO, "info", "--model", missing], env=environment, capture_output=True, check=False)
     assert done.stderr.startswith(b"Error: nowh\\udce9re\\u2581: cannot read the model: No such file")
+
+
+def test_the_bar_stays_on_its_line_and_follows_the_width_of_the_terminal(model):
+    pid, terminal = in_a_terminal(LONG)
+    until_it_trains(terminal)
+    seen = {}
+    for wide in (80, 40, 100, 20):
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, wide, 0, 0))
+        shown = b""
+        while shown.count(b"\r") < 5:
+            shown += os.read(terminal, 1000)
+        seen[wide] = shown.decode().split("\r")[2:-1]  # the first ones may be of the width before
+    os.kill(pid, signal.SIGTERM)
+    rest_of(terminal)
+    os.waitpid(pid, 0)
+    for wide, lines in seen.items():
+        assert all(len(line) < wide and "\n" not in line and line.count("step") == 1 for line in lines)
+    assert re.fullmatch(r"\[-{10,30}\]    0%  step \d+  loss \d\.\d{4}  .+ left  [\d,]+ tokens/s *", seen[80][-1])
+    assert re.fullmatch(r"  0%  step \d+ *", seen[20][-1])
+
+
+SHORT = st.lists(st.text(st.characters(min_codepoint=32), max_size=30))
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), SHORT, st.integers(0, 300))
+def test_a_bar_fits_whatever_it_has_to_tell(done, total, parts, room):
+    line = fitted(done, total, parts, room)
+    assert len(line) <= room
+    whole = "  ".join(parts)
+    assert whole in line or len(whole) > room - 6

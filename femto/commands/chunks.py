@@ -1,6 +1,5 @@
 """`femto chunks`: the passages of a text that a model knows best and worst."""
 
-import sys
 import time
 
 import click
@@ -50,6 +49,7 @@ def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: 
 
     from femto import checkpoint, data
     from femto.analysis.chunks import LossFile, chunk_losses
+    from femto.commands.shared.bar import Bar
     from femto.system.signals import StopRequest
 
     loaded = checkpoint.load(model, optimizer=False)
@@ -61,12 +61,10 @@ def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: 
     if losses and not as_json:
         click.echo(f"{output}: {len(losses)} of {counted(total, 'chunk')} are there already", err=True)
     last_save = time.monotonic()
-    bar = click.progressbar(length=total, file=sys.stderr, hidden=not sys.stderr.isatty())
-    with bar, StopRequest().listening() as stop:
-        bar.update(len(losses))
+    with Bar(total) as bar, StopRequest().listening() as stop:
         for some in chunk_losses(loaded.model, read.ids, chunk_size, len(losses)):
             losses += some.tolist()
-            bar.update(len(some))
+            bar.update(len(losses), f"{len(losses):,} chunks")
             if stop():
                 break
             if time.monotonic() - last_save > SAVE_SECONDS:

@@ -44,8 +44,9 @@ def appending(
 ) -> Iterator[Metrics]:
     """Metrics of a session of a checkpoint, appended to the file at `path`, which other processes are kept out of.
 
-    model, dataset, validation_dataset: what the lines call them; the path of the model. So that the file has each step of the model
-    once, steps that the model has not are dropped: a killed process told of them and did not save them. Lines of other models stay.
+    model, dataset, validation_dataset: what the lines call them; the path of the model. So that the file has each step of the
+    model once, steps that the model has not are dropped: a killed process told of them and did not save them. Lines of other
+    models stay.
 
     Raises DataError if the file holds other things, cannot be written, or is in use.
     """

@@ -1,14 +1,11 @@
 """What a training run shows: a progress bar on a terminal, plain lines elsewhere."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import click
-
+from femto.commands.shared.bar import Bar
 from femto.commands.shared.history_text import for_unknown
 from femto.system.text import counted, duration
 from femto.tokenizers import Drop, Merge
@@ -30,18 +27,11 @@ class Progress:
         self.total, self.done, self.quiet = steps, 0, quiet
         self.losses: dict[str, tuple[int, float]] = {}  # of each model: steps, and their smoothed loss
         self.started = self.last_line = time.monotonic()
-        self.on_terminal = sys.stderr.isatty()
-        self.bar: Any = None
+        self.bar = Bar(steps, quiet)
 
     @contextmanager
     def showing(self) -> Iterator["Progress"]:
-        if self.on_terminal and not self.quiet:
-            with click.progressbar(
-                length=self.total, file=sys.stderr, show_pos=True, item_show_func=lambda text: text
-            ) as self.bar:
-                yield self
-            self.bar = None
-        else:
+        with self.bar:
             yield self
 
     def show(self, event: Event, model: str = "") -> None:
@@ -66,11 +56,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line of its own, above the bar if there is one."""
-        if self.quiet:
-            return
-        if self.bar is not None:
-            click.echo("\r\033[K", err=True, nl=False)
-        click.echo(line, err=True)
+        if not self.quiet:
+            self.bar.say(line)
 
     def _step(self, step: Step, prefix: str) -> None:
         self.done += 1
@@ -82,50 +69,39 @@ class Progress:
             self.losses[prefix] = steps, loss
         now = time.monotonic()
         each = max(1e-9, (now - self.started) / self.done)
-        speed = step.tokens / each
-        if self.quiet:
-            return
-        if self.bar is not None:
-            self.bar.update(1, f"{prefix}step {step.step}  loss {loss:.4f}  {speed:,.0f} tokens/s")
-            return
-        edge = self.done in (1, self.total)
-        if edge or self.done % PLAIN_EVERY == 0 or now - self.last_line > PLAIN_SECONDS:
+        at, speed = f"{prefix}step {step.step}", f"{step.tokens / each:,.0f} tokens/s"
+        left = f"{duration((self.total - self.done) * each)} left"
+        self.bar.update(self.done, at, f"loss {loss:.4f}", left, speed)
+        due = self.done in (1, self.total) or self.done % PLAIN_EVERY == 0 or now - self.last_line > PLAIN_SECONDS
+        if due and not self.bar.shown:
             self.last_line = now
-            left = duration((self.total - self.done) * each)
-            self.say(f"{prefix}step {step.step}  loss {loss:.4f}  {speed:,.0f} tokens/s  {left} left")
+            self.say(f"{at}  loss {loss:.4f}  {speed}  {left}")
 
 
 class VocabularyProgress:
     """Shows on standard error each token that is learnt and those that are dropped, above a bar on a terminal."""
 
     def __init__(self, vocab_size: int, quiet: bool) -> None:
-        self.quiet = quiet
-        self.bar: Any = None
-        if not quiet and sys.stderr.isatty():
-            self.bar = click.progressbar(length=expected_merges(vocab_size), file=sys.stderr, show_pos=True)
+        self.quiet, self.merges = quiet, 0
+        self.bar = Bar(expected_merges(vocab_size), quiet)
 
     def __enter__(self) -> "VocabularyProgress":
-        if self.bar is not None:
-            self.bar.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.__exit__(*error)
+        self.bar.__exit__(*error)
 
     def show(self, event: Merge | Drop) -> None:
         if self.quiet:
             return
-        if self.bar is not None:
-            click.echo("\r\033[K", err=True, nl=False)
         if isinstance(event, Merge):
+            self.merges += 1
             left, right, token = map(shown_token, (event.left, event.right, event.left + event.right))
-            click.echo(f"New token: {left} + {right} = {token}, appears {event.count} times", err=True)
+            self.bar.say(f"New token: {left} + {right} = {token}, appears {event.count} times")
         else:
-            click.echo(f"Removed {counted(len(event.tokens), 'token')}: {', '.join(map(shown_token, event.tokens))}", err=True)
-            click.echo(f"Vocab-size: {event.vocab_size} tokens", err=True)
-        if self.bar is not None:
-            self.bar.update(isinstance(event, Merge))
+            self.bar.say(f"Removed {counted(len(event.tokens), 'token')}: {', '.join(map(shown_token, event.tokens))}")
+            self.bar.say(f"Vocab-size: {event.vocab_size} tokens")
+        self.bar.update(self.merges)
 
 
 def shown_token(token: bytes) -> str:
