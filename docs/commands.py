@@ -8,6 +8,7 @@ import click
 
 from femto.commands import main
 from femto.commands.shared.command_line import EXIT_STATUSES, SECTIONS
+from femto.commands.shared.field_names import COMMANDS, OPTIONS
 from femto.commands.shared.options import Option
 
 HEAD = """# Commands
@@ -17,6 +18,7 @@ docs/commands.md`) and is not edited by hand. `femto COMMAND --help` tells the s
 
 Every command also has `-h` and `--help`, which show its help. `femto --version` shows the version.
 """
+NAMES_OF_THE_FIELD = "What other programs call an option is understood too, with `-` or `_`. Help does not show it."
 KINDS = {"INTEGER": "a whole number", "NUMBER": "a number", "PATH": "a path", "TEXT": "a text"}
 
 
@@ -81,6 +83,10 @@ def page() -> str:
                 lines += section(path, command)
                 old += [(f"`{path}`", f"`{option.old}`", f"`{option.opts[0]}`") for option in options(command) if option.old]
     lines += ["## Old spellings", "", "They keep working; help and shell completion do not show them.", "", *table(*old)]
+    lines += ["## Names of the field", "", NAMES_OF_THE_FIELD, ""]
+    lines += table(("option", "also"), *((f"`{name}`", ", ".join(map("`{}`".format, also))) for name, also in OPTIONS.items()))
+    commands_too = ", ".join(f"`{name}` is `{command}`" for name, command in COMMANDS.items())
+    lines += [f"So are commands: {commands_too}.", ""]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import femto
 from femto.commands import main
+from femto.commands.shared import field_names
 from femto.commands.shared.command_line import SECTIONS
 from femto.commands.shared.options import Option
 from femto.config import TrainConfig
@@ -153,6 +154,41 @@ def test_an_old_spelling_works_and_is_not_shown(words, option):
     assert option.old not in offered
     wrong = CliRunner().invoke(main, [*words, *before, option.old, ""]).stderr
     assert option.type.name == "path" or f"Invalid value for '{option.opts[0]}'" in wrong
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_names_of_the_field_are_understood_and_each_means_one_option(words):
+    command = COMMANDS[words]
+    real = [name for option in command.params for name in option.opts]
+    before = ["x"] * sum(isinstance(parameter, click.Argument) for parameter in command.params)
+    meant = {}
+    for option in command.params:
+        for name in field_names.hidden(option.opts, real):
+            assert meant.setdefault(name, option) is option
+            typed = [*before, "--" + name[2:].replace("-", "_"), "?"]
+            if option.type.name in ("path", "text"):
+                assert command.make_context(words[-1], typed, **main.context_settings).params[option.name] == "?"
+                continue
+            with pytest.raises(click.BadParameter) as raised:
+                command.make_context(words[-1], typed, **main.context_settings)
+            assert raised.value.param is option
+    assert not {*meant} & {*help_of(*words).replace(",", " ").split()}
+    assert not {*real, *meant} & {*field_names.WITHOUT}
+
+
+def test_an_option_of_another_command_or_of_no_command_is_answered_with_the_right_one():
+    for arguments, answer in (
+        (["init", "--lr", "1"], "no option --lr; --learning-rate is an option of `femto train`, `femto search`"),
+        (["train", "--n_embd", "64"], "no option --n-embd; --embedding-degree is an option of `femto init`, `femto bench`"),
+        (["train", "--epochs", "3"], "no option --epochs; femto counts steps, --steps or --until"),
+        (["train", "--stepz", "3"], "no option --stepz; did you mean --steps?"),
+        (["train", "--zzz"], "Error: no option --zzz\n"),
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2 and answer in result.stderr
+    for option in field_names.OPTIONS:
+        assert any(option in parameter.opts for command in COMMANDS.values() for parameter in command.params), option
+    assert CliRunner().invoke(main, ["generate", "--help"]).stdout == help_of("infer").replace(" infer ", " generate ", 1)
 
 
 def test_the_old_spellings_are_these():

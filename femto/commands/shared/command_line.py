@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
+from femto.commands.shared import field_names
 from femto.errors import ConfigError, FemtoError
 from femto.system.signals import EndedBySignal, InterruptedAtOnce
 
@@ -53,6 +54,14 @@ class Command(click.Command):
         """statuses: what exit statuses mean that EXIT_STATUSES does not have."""
         super().__init__(*arguments, **attributes)
         self.statuses = dict(statuses or {})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            here = [name for parameter in self.params for name in parameter.opts]
+            advice = field_names.advice(error.option_name, here, options_of(main, "femto"))
+            raise click.UsageError(f"no option {error.option_name}" + (f"; {advice}" if advice else ""), ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -100,6 +109,9 @@ class CommandLine(click.Group):
         placed = sorted((place, name) for name, (of, place) in self.places.items() if of == section)
         return [self.commands[name] for _, name in placed]
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, field_names.COMMANDS.get(cmd_name, cmd_name))
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [str(command.name) for section in SECTIONS for command in self.in_section(section)]
 
@@ -132,7 +144,22 @@ class CommandLine(click.Group):
             raise click.ClickException(f"{error.filename or 'cannot write the output'}: {error.strerror}") from error
 
 
-@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def options_of(command: click.Command, typed: str) -> dict[str, list[str]]:
+    """The options of a command and of all commands below it, by what is typed to run them, in the order of help."""
+    if isinstance(command, click.Group):
+        names = command.list_commands(click.Context(command))
+        return {words: found for name in names for words, found in options_of(command.commands[name], f"{typed} {name}").items()}
+    return {typed: [name for parameter in command.params for name in parameter.opts]}
+
+
+SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "token_normalize_func": lambda name: name.replace("_", "-"),  # --batch_size, as many programs have it
+}
+
+
+@click.group(cls=CommandLine, context_settings=SETTINGS)
 @click.version_option(package_name="femto", message="femto %(version)s")
 def main() -> None:
     """Train, inspect and run small GPT language models on CPU cores.

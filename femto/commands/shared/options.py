@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from femto.commands.shared import field_names
 from femto.config import PRESETS, ROLES
 from femto.system.text import counted
 
@@ -43,7 +44,8 @@ class Option(click.Option):
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         told = self.opts
-        self.opts = [*told, self.old] if self.old else told
+        taken = [name for each in ctx.command.params for name in each.opts]
+        self.opts = [*told, *([self.old] if self.old else ()), *field_names.hidden(told, taken)]
         try:
             super().add_to_parser(parser, ctx)
         finally:
