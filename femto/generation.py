@@ -103,7 +103,7 @@ def generate(
     *,
     stop: str | bytes | Sequence[str | bytes] = (),
 ) -> Iterator[Generated]:
-    """Up to `count` tokens after the prompt, one at a time.
+    """Up to `count` tokens after the prompt, one at a time. Beyond the context, each costs as much as the whole window.
 
     stop: texts, any of which ends the generation as soon as it is in what was generated, however it is divided into tokens. It
     is no part of the text that is yielded. The name of a token, such as `<|endoftext|>`, is its text.

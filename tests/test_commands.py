@@ -114,6 +114,15 @@ def test_bench_shows_every_kernel_of_a_step_and_the_speed_of_inference(folder):
     assert told.startswith("note: --batch-size would do nothing with --infer, which measures generation\n")
 
 
+def test_bench_measures_the_model_and_the_batch_that_a_beginner_trains(folder):
+    run("init")
+    shape = femto.load("model.dat").model.config
+    measured = run_json("bench", "--steps", 1, "--threads", 1)
+    assert measured["params"] == shape.num_parameters
+    assert measured["flops_per_step"] == shape.flops_per_token * femto.TrainConfig().batch_size * shape.num_tokens
+    assert " parameters, 1 thread, " in run("bench", "--steps", 1, "--threads", 1).stdout
+
+
 def test_candidates_look_as_in_the_original_program(model):
     shown = run("infer", "be", "--max-new-tokens", 1, "--candidates", 2, "--seed", 1).stdout.splitlines()[0]
     assert re.fullmatch(r"'.+': \[\('.+', \d+\.\d%\), \('.+', \d+\.\d%\)\]", shown)
@@ -299,7 +308,7 @@ def test_a_vocabulary_from_text_to_a_renamed_token_of_a_trained_model(folder):
     run("train", "--dataset", "code", "--steps", 2, "--quiet")
     assert run("dump-tokenizer").stdout.encode() == before
     renamed = run("rename-token", "<|end|>", "--token-id", 61)
-    assert renamed.stdout == "model.dat: token 61 is '<|end|>' now; 1 reserved token is left\n"
+    assert renamed.stdout == "model.dat: token 61 is '<|end|>' now; 1 reserved token left\n"
     assert run_json("rename-token", "return")["token_id"] == 60
     assert "no reserved token left" in run("rename-token", "more", status=1).stderr
     assert "rename-token 61" in run("info").stdout

@@ -12,10 +12,21 @@ from femto.system.text import counted
 
 
 @command("Train and use models", "measure how fast this machine trains and generates", place=60)
-@option("--vocab-size", default=257, values="1 to 65,536", help="The number of tokens in the vocabulary (V).")
+@option(
+    "--vocab-size",
+    default=101,
+    values="1 to 65,536",
+    help="The number of tokens in the vocabulary (V): at first that of the tokenizer ascii, which init takes.",
+)
 @shape_options
 @option("--dropout", default=0.0, values="0 to 0.99", help="The probability that dropout sets a value to zero. 0 is no dropout.")
-@option("--batch-size", default=32, values="1 to 1,048,576", help="How many windows one step learns from (B).")
+@option(
+    "--batch-size",
+    type=int,
+    values="1 to 1,048,576",
+    default_text="16 with the preset modern, 32 with reference",
+    help="How many windows one step learns from (B).",
+)
 @option(
     "--micro-batch-size",
     type=int,
@@ -36,7 +47,7 @@ def bench(
     /,
     vocab_size: int,
     dropout: float,
-    batch_size: int,
+    batch_size: int | None,
     micro_batch_size: int | None,
     preset: str,
     optimizer: str,
@@ -46,7 +57,7 @@ def bench(
     as_json: bool,
     **shape: Any,
 ) -> None:
-    """Measure how fast this machine trains a model of a given shape.
+    """Measure how fast this machine trains a model of a given shape, at first of the shape that `femto init` makes.
 
     Whole training steps are timed: forward, backward, clipping and update. The speed is compared with the highest that the same
     threads reach in this run. --kernels shows time, speed and share of the step for every kernel. --infer times the generation of

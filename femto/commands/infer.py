@@ -92,6 +92,9 @@ def infer(
 
     A PROMPT of - is read from standard input. Prompts are taken as they are, to the byte: a newline at the end of a file, or of
     what `echo` prints, is part of the prompt. Several texts come one after another, each below a line that says which it is.
+
+    Once prompt and new tokens are longer than the context of the model (--num-tokens of `femto init`), each token costs many
+    times as much, because the model then looks at all of the context anew.
     """
     if temperature == 0:
         refuse(ctx, "top_k", "top_p", reason="with --temperature 0, which takes the likeliest token")

@@ -40,8 +40,7 @@ def rename_token(name: str, model: str, token_id: int | None, dataset: str | Non
     left = changed.num_reserved
     result: dict[str, Any] = {"model": model, "token_id": renamed, "token": name, "reserved_left": left}
     if not as_json:
-        are = "is" if left == 1 else "are"
-        click.echo(f"{model}: token {renamed} is {name!r} now; {counted(left, 'reserved token')} {are} left")
+        click.echo(f"{model}: token {renamed} is {name!r} now; {counted(left, 'reserved token')} left")
     result |= text.report(changed, [renamed], as_json)
     if as_json:
         print_json(result)

@@ -320,15 +320,15 @@ def train(
 
 
 def _print(result: dict[str, Any], history: "History", until: int | None, on_non_finite: str) -> None:
+
     stopped = f"stopped by {result['stopped_by']} " if result["stopped_by"] else ""
     skipped = f", {result['skipped_steps']:,} skipped" if result["skipped_steps"] else ""
     steps = f"{counted(result['steps'], 'step')}{skipped}, {history.num_steps:,} in all{recent_loss(history)}"
     click.echo(f"{result['model']}: {stopped}after {steps}; saved")
     if result["stopped_by"] == "patience":
         return
-    left = counted(result["steps_left"], "step") + (" is" if result["steps_left"] == 1 else " are")
-    if result["steps_left"] and until is not None:
-        click.echo(f"{left} left: the same command goes on as if it had not been stopped", err=True)
-    elif result["steps_left"]:
-        again = f"--steps {result['steps_left']}" + (" --on-non-finite skip" if on_non_finite == "skip" else "")
-        click.echo(f"{left} left: with {again} the run is as if it had not been stopped", err=True)
+    if not result["steps_left"]:
+        return
+    again = f"--steps {result['steps_left']}" + (" --on-non-finite skip" if on_non_finite == "skip" else "")
+    how = "the same command goes on" if until is not None else f"with {again} the run is"
+    click.echo(f"{counted(result['steps_left'], 'step')} left: {how} as if it had not been stopped", err=True)
