@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-def build(kind: str, data: str | Sequence[str] | None, case_sensitive: bool = True, reserve_tokens: int = 0) -> Tokenizer:
+def build(kind: str, data: str | Sequence[str] | None = None, case_sensitive: bool = True, reserve_tokens: int = 0) -> Tokenizer:
     """Make a tokenizer for a new model.
 
     kind: ``ascii`` (101 tokens, or 75 case insensitive), ``byte`` (256) or ``char`` (its characters, ``<unk>``).
