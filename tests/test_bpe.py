@@ -146,6 +146,17 @@ def test_characters_that_have_no_room_are_the_rarest_and_are_counted() -> None:
     assert not any("é".encode() in token for token in made.tokens)
 
 
+def test_characters_take_the_places_that_merges_have_no_use_for() -> None:
+    text = "A cat sat. A dog ran. A cat ran. A dog sat."  # 12 characters
+    for vocab_size in range(14, 23):
+        made = BpeTokenizer.from_text(text, vocab_size)
+        characters = [token for token in made.tokens if len(token) == 1]
+        assert made.vocab_size == vocab_size or len(characters) == len(set(text))
+        uses = np.bincount(made.encode(text), minlength=made.vocab_size)
+        assert uses[len(characters) : -1].all()
+    assert BpeTokenizer.from_text("abcdefgh", 100).tokens == (*(bytes([letter]) for letter in b"abcdefgh"), b"<unk>")
+
+
 def test_events_tell_what_became_of_the_vocabulary() -> None:
     events: list[Merge | Drop] = []
     made = BpeTokenizer.from_documents([TEXT], 100, show_event=events.append)

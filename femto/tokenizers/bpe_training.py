@@ -70,11 +70,15 @@ def learn(
     learning.grow(round(GROW * vocab_size))
     learning.fill(vocab_size)
     tokens = learning.tokens
-    if len(tokens) < vocab_size:  # a text that repeats itself has little use for so many; fewer are more modest
+    while len(tokens) < vocab_size:  # a text that repeats itself has little use for so many; fewer are more modest
         learning = Learning(text, characters, show)
         learning.grow(vocab_size)
         learning.fill(vocab_size)
         tokens = max(tokens, learning.tokens, key=len)
+        more = most_frequent_characters(text, len(characters) + vocab_size - len(tokens))  # that had no room
+        if len(more) == len(characters):
+            break
+        characters = more
     return [*tokens[1:], *kept, UNKNOWN]
 
 
