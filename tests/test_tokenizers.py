@@ -53,6 +53,37 @@ def longest_match_by_hand(tokens: list[bytes], unk_id: int, data: bytes) -> list
 # Encoding
 
 
+@EVERY_KIND
+@given(pieces=st.lists(ANY_BYTES))
+def test_a_text_in_pieces_has_the_ids_of_the_whole(tokenizer: Tokenizer, pieces: list[bytes]) -> None:
+    found = np.concatenate([np.empty(0, np.int32), *tokenizer.encode_pieces(iter(pieces))])
+    assert found.tolist() == tokenizer.encode(b"".join(pieces)).tolist()
+
+
+@pytest.mark.parametrize("case_sensitive", [True, False])
+@given(data=st.data())
+def test_long_tokens_are_found_across_pieces(case_sensitive: bool, data: st.DataObject) -> None:
+    tokenizer = Tokenizer(MANY_BYTES, 11, case_sensitive)
+    text = data.draw(
+        st.lists(st.sampled_from([*MANY_BYTES, b"A", b"AB", "Σ".encode(), b"c", b"d", b"e", b"\xed", b"\xff"])).map(b"".join)
+    )
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)))))
+    pieces = [text[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    found = np.concatenate([np.empty(0, np.int32), *tokenizer.encode_pieces(pieces)])
+    assert found.tolist() == tokenizer.encode(text).tolist()
+
+
+@given(data=st.data())
+def test_kept_tokens_are_found_across_pieces(data: st.DataObject) -> None:
+    tokens = [b"a", b"b", b"<", b"|", b">", b"ab<|", b"b<|>a", b"<|>", b"<|><|>b", b"<unk>"]
+    tokenizer = Tokenizer(tokens, 9, kept=[b"<|>", b"<|><|>b"])
+    text = data.draw(st.lists(st.sampled_from([*tokens, b"c"])).map(b"".join))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)))))
+    pieces = [text[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    found = np.concatenate([np.empty(0, np.int32), *tokenizer.encode_pieces(pieces)])
+    assert found.tolist() == tokenizer.encode(text).tolist()
+
+
 @given(st.lists(st.sampled_from([*MANY_BYTES, b"c", b"d", b"e", b"\xed", b"\xff"])).map(b"".join))
 def test_bare_token_list_takes_the_longest_token_at_each_byte(data: bytes) -> None:
     assert MANY.encode(data).tolist() == longest_match_by_hand(MANY_BYTES, 11, data)

@@ -4,9 +4,10 @@ A kind (``ascii``, ``byte``, ``char``, ``bpe``) is a subclass that checks its vo
 those that :meth:`Tokenizer.encode` of this class gives, which is the oracle of the tests.
 """
 
+import hashlib
 import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import ClassVar, SupportsIndex
@@ -19,6 +20,7 @@ from femto.errors import TokenizerError
 from femto.system.text import counted
 from femto.tokenizers.kept import KeptMatch
 from femto.tokenizers.longest_match import LongestMatch
+from femto.tokenizers.pieces import whole_pieces
 from femto.tokenizers.reserved import is_reserved, reserved_names
 
 UNKNOWN = b"<unk>"  # the name of the unknown token: printed by decode, never matched by encode
@@ -118,6 +120,22 @@ class Tokenizer:
         self._check_text(text)
         return b"".join(self._utf8_pieces(text))
 
+    def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[NDArray[np.int32]]:
+        """Turn a text that comes in pieces into token ids, some at a time, each int32, shape (n,).
+
+        Together they are what :meth:`encode` gives for all pieces joined. What is held is a piece and its ids, so a text may be
+        larger than the memory; pieces of 4 MiB are fast. If case insensitive, a piece goes on to the next space or newline.
+        """
+        lengths, rest = self.token_lengths(), b""
+        for piece in whole_pieces(pieces, at_spaces=not self.case_sensitive):
+            data = b"".join([rest, *self._utf8_pieces(piece)])
+            ids = self._encode_bytes(data)
+            ends = np.cumsum(lengths[ids])
+            decided = int(np.searchsorted(ends - lengths[ids], len(data) - self.lookahead, side="right"))
+            yield ids[:decided]
+            rest = data[int(ends[decided - 1]) if decided else 0 :]
+        yield self._encode_bytes(rest)
+
     def decode(self, ids: ArrayLike) -> str:
         """The text of ids, shape (N,), integers; what is not valid UTF-8 becomes U+FFFD. Errors as in decode_bytes."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
@@ -167,6 +185,11 @@ class Tokenizer:
     def readable_tokens(self) -> list[str | list[int]]:
         """Each token as a string if it is valid UTF-8, else as a list of its bytes."""
         return [readable(token) for token in self.tokens]
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of all that decides which ids a text has."""
+        return hashlib.sha256(repr(self._identity()).encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self._identity() == other._identity()

@@ -1,7 +1,7 @@
 """The ``char`` tokenizer: one token for each character of the data that it was made from."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from femto.errors import TokenizerError
 from femto.tokenizers.base import OTHER_TOKENS, UNKNOWN, Tokenizer, escaped, show, text_pieces
+from femto.tokenizers.pieces import whole_pieces
 
 MAX_CHARACTERS = 8192
 
@@ -62,6 +63,10 @@ class CharTokenizer(Tokenizer):
                 ids = np.repeat(ids, repeats)
             found.frombytes(ids.data.cast("B"))
         return np.frombuffer(found, dtype=np.int32)
+
+    def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[NDArray[np.int32]]:
+        """As :meth:`Tokenizer.encode_pieces`; no token goes across two pieces."""
+        return map(self.encode, whole_pieces(pieces, at_spaces=not self.case_sensitive))
 
     @cached_property
     def _point_to_id(self) -> NDArray[np.int32]:

@@ -1,6 +1,7 @@
 """The fast path of the kinds whose tokens are single bytes."""
 
 from array import array
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from femto.errors import TokenizerError
 from femto.tokenizers.base import OTHER_TOKENS, PIECE, UNKNOWN, Tokenizer, show
+from femto.tokenizers.pieces import whole_pieces
 
 
 class SingleByteTokenizer(Tokenizer):
@@ -25,6 +27,10 @@ class SingleByteTokenizer(Tokenizer):
                 ids: NDArray[np.int32] = self._byte_to_id[data[start : start + PIECE]]
                 found.frombytes(ids.data.cast("B"))
         return np.frombuffer(found, dtype=np.int32)
+
+    def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[NDArray[np.int32]]:
+        """As :meth:`Tokenizer.encode_pieces`; no token goes across two pieces."""
+        return map(self.encode, whole_pieces(pieces, at_spaces=not self.case_sensitive))
 
     def _join(self, ids: NDArray[np.integer]) -> bytes:
         if bool((ids >= len(self._id_to_byte)).any()):
