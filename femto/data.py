@@ -4,32 +4,41 @@ import errno
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from femto import text_files
+from femto import text_files, token_cache
+from femto.documents import Document, FileDocument, MemoryDocument
 from femto.errors import DataError
 from femto.system import files, memory, random_numbers, signatures
 from femto.system.text import counted, described
+from femto.token_cache import ShowEvent
+from femto.token_files import TokenIds, release
 from femto.tokenizers import Tokenizer
 
-Ids = NDArray[np.int32]
+Ids = NDArray[np.int32]  # of a batch
 PathLike = str | os.PathLike[str]
 Paths = PathLike | Sequence[PathLike]  # of a text: a file, a folder, `-` for standard input, or several of them
+
+GATHERED = 128  # windows that are taken from a token file before its pages are let go: the system maps 64 KiB or more for each
+COUNTED = 1 << 20  # tokens that are counted at a time
+
+Part = TypeVar("Part")  # of a text
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A text as token ids."""
+    """A text as token ids: int32 for a text that is encoded in memory, uint8 or uint16 for a large one."""
 
-    name: str  # the path as given
+    name: str  # the path as given, or several with commas between
     sha256: str  # of the file's bytes, or of all files' one after another
     num_bytes: int
-    ids: Ids  # (N,)
+    ids: TokenIds  # (N,)
     num_unknown: int  # how many of them are <unk>
     path: str | list[str] | None = None  # where it can be read again, as given; None if it cannot, or its name is not UTF-8
 
@@ -131,14 +140,26 @@ def read_texts(path: Paths) -> list[str]:
     return list(map(read_text, _files_of(path)))
 
 
-def load_dataset(path: Paths, tokenizer: Tokenizer) -> Dataset:
+def load_dataset(
+    path: Paths, tokenizer: Tokenizer, *, cache: bool | PathLike = True, show_event: ShowEvent = lambda event: None
+) -> Dataset:
     """Read and encode a file, or all files of a folder one after another, or several files and folders.
 
+    A text of 16 MiB or more is encoded once, into a token file that is mapped into memory; so it opens at once from then on, and
+    takes hardly any memory. cache: whether to; or the folder for these files (default: `token_cache.default_folder`). Without
+    it, the ids are in memory, 8 or 16 bits each. A text that grows is read as it was when this was called.
+
+    show_event: is called with `token_cache.Reading` while a large text is read, and with a `token_cache.Note` for a person.
     Raises DataError as `read_documents` does; a byte tokenizer takes any file.
     """
-    name = name_of(path)
+    name, any_file = name_of(path), tokenizer.kind == "byte"
     try:
-        found = from_documents(name, read_documents(path, any_file=tokenizer.kind == "byte"), tokenizer)
+        documents = _large(_files_of(path), tokenizer, any_file)
+        if documents is None:
+            found = from_documents(name, read_documents(path, any_file=any_file), tokenizer)
+        else:
+            texts = [os.path.abspath(each) for each in _several(path)]
+            found = _encoded(name, documents, texts, tokenizer, cache, show_event)
     except MemoryError as error:
         raise DataError(f"{name}: the data set is more than the memory holds") from error
     return replace(found, path=_again(path))
@@ -152,34 +173,73 @@ def _again(path: Paths) -> str | list[str] | None:
     return paths if len(paths) > 1 else paths[0]
 
 
+def _large(names: Sequence[PathLike], tokenizer: Tokenizer, any_file: bool) -> list[Document] | None:
+    """The files that are not empty, if they are all files and together large enough for a token file. Raises DataError."""
+    if "-" in map(str, names) or not token_cache.can_cache(tokenizer):
+        return None
+    try:
+        found = [FileDocument.of(name) for name in names]
+    except OSError:  # whoever reads it says why
+        return None
+    if sum(document.size for document in found) < token_cache.LEAST_BYTES:
+        return None
+    for name in names:
+        read_bytes(name, signatures.ENOUGH, any_file=any_file)
+    return [document for document in found if document.size]
+
+
+def _encoded(
+    name: str,
+    documents: Sequence[Document],
+    texts: Sequence[str],
+    tokenizer: Tokenizer,
+    cache: bool | PathLike,
+    show_event: ShowEvent,
+) -> Dataset:
+    folder = token_cache.default_folder() if cache is True else None if cache is False else Path(cache)
+    if tokenizer.document_separator is not None:
+        documents = _separated(documents, MemoryDocument(tokenizer.document_separator))
+    tokens = token_cache.load(name, documents, texts, tokenizer, folder, show_event)
+    return Dataset(name, tokens.sha256, sum(document.size for document in documents), tokens.ids, tokens.num_unknown)
+
+
 def from_text(name: str, text: str | bytes, tokenizer: Tokenizer) -> Dataset:
     """A text in memory as a data set."""
     return from_documents(name, [text.encode() if isinstance(text, str) else text], tokenizer)
 
 
-def from_documents(name: str, documents: Sequence[bytes], tokenizer: Tokenizer) -> Dataset:
+def from_documents(
+    name: str,
+    documents: Sequence[bytes],
+    tokenizer: Tokenizer,
+    *,
+    cache: bool | PathLike = False,
+    show_event: ShowEvent = lambda event: None,
+) -> Dataset:
     """Documents in memory as a data set, one after another; none is encoded together with its neighbours.
 
-    Between them stands the tokenizer's document separator, if it has one: as if it stood there in the text.
+    Between them stands the tokenizer's document separator, if it has one: as if it stood there in the text. Empty documents are
+    left out. cache, show_event: as `load_dataset` has them.
     """
-    documents = _separated(documents, tokenizer.document_separator)
+    name = name_of(name)
+    documents = [document for document in documents if document]
+    if cache is not False and sum(map(len, documents)) >= token_cache.LEAST_BYTES and token_cache.can_cache(tokenizer):
+        return _encoded(name, list(map(MemoryDocument, documents)), [name], tokenizer, cache, show_event)
+    if tokenizer.document_separator is not None:
+        documents = _separated(documents, tokenizer.document_separator)
     digest = hashlib.sha256()
     for document in documents:
         digest.update(document)
-    ids = [tokenizer.encode(document) for document in documents]
-    together = ids[0] if len(ids) == 1 else np.concatenate(ids)
-    name = name_of(name)
+    together = np.concatenate([np.empty(0, np.int32), *map(tokenizer.encode, documents)])
     num_bytes = sum(map(len, documents))
     return Dataset(name, digest.hexdigest(), num_bytes, together, tokenizer.count_unknown(together))
 
 
-def _separated(documents: Sequence[bytes], separator: bytes | None) -> Sequence[bytes]:
-    if separator is None:
-        return documents
+def _separated(documents: Sequence[Part], separator: Part) -> list[Part]:
     return [piece for document in documents for piece in (separator, document)][1:]
 
 
-def split(ids: Ids, validation_split: float, name: str = "the data set") -> tuple[Ids, Ids]:
+def split(ids: TokenIds, validation_split: float, name: str = "the data set") -> tuple[TokenIds, TokenIds]:
     """The ids to train on and the last `validation_split` of them, held out. Raises DataError when a part is too small."""
     boundary = len(ids) - round(len(ids) * validation_split)
     training, validation = ids[:boundary], ids[boundary:]
@@ -189,38 +249,74 @@ def split(ids: Ids, validation_split: float, name: str = "the data set") -> tupl
     return training, validation
 
 
-def require_two(ids: Ids, what: str) -> None:
+def require_two(ids: TokenIds, what: str) -> None:
     """Raise DataError unless there is a token to predict and one to predict it from."""
     if len(ids) < 2:
         raise DataError(f"{what} has {counted(len(ids), 'token')}; at least 2 are needed")
 
 
-def unigram_entropy(ids: Ids) -> float:
-    """The entropy of the frequencies of ids (N,), in nats a token: the loss of a model that knows nothing of order."""
-    counts = np.bincount(ids)
-    shares = counts[counts > 0] / len(ids)
+def counts(ids: TokenIds, vocab_size: int) -> NDArray[np.int64]:
+    """How often each token of the vocabulary is among ids (N,), shape (vocab_size,)."""
+    found = np.zeros(vocab_size, np.int64)
+    for part in parts(ids):
+        found += np.bincount(part, minlength=vocab_size)
+    return found
+
+
+def parts(ids: TokenIds) -> Iterator[TokenIds]:
+    """The ids, COUNTED of them at a time; of a token file no more is held than that."""
+    for first in range(0, len(ids), COUNTED):
+        yield ids[first : first + COUNTED]
+        release(ids)
+
+
+def unigram_entropy(counts: NDArray[np.int64]) -> float:
+    """The entropy of the frequencies of tokens, of `counts`, in nats a token: the loss of a model that knows nothing of order."""
+    shares = counts[counts > 0] / counts.sum()
     return float(0.0 - (shares * np.log(shares)).sum())  # not -0.0 where there is one token only
 
 
-def batch(ids: Ids, step: int, batch_size: int, num_tokens: int, seed: int) -> tuple[Ids, Ids]:
+def batch(ids: TokenIds, step: int, batch_size: int, num_tokens: int, seed: int) -> tuple[Ids, Ids]:
     """Inputs and targets (B, T) of a step: windows of T+1 tokens from uniformly random starts, wrapping round the end."""
     starts = random_numbers.words(seed, random_numbers.BATCHES, step, batch_size) % np.uint64(len(ids))
-    places = (starts.astype(np.int64)[:, None] + np.arange(num_tokens + 1)) % len(ids)
-    windows = ids[places]
+    windows = np.empty((batch_size, num_tokens + 1), np.int32)
+    for first in range(0, batch_size, GATHERED):
+        rows = slice(first, first + GATHERED)
+        windows[rows] = ids[(starts[rows].astype(np.int64)[:, None] + np.arange(num_tokens + 1)) % len(ids)]
+        release(ids)
     return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(windows[:, 1:])
 
 
-def consecutive_windows(ids: Ids, num_tokens: int, most: int | None = None) -> tuple[Ids, Ids]:
-    """Inputs and targets (W, T) that together predict every token but the first once; -1 marks what is beyond the end.
+def consecutive_windows(ids: TokenIds, num_tokens: int) -> tuple[Ids, Ids]:
+    """Inputs and targets (W, T) that together predict every token but the first once; -1 marks what is beyond the end."""
+    return _windows(ids, num_tokens, np.arange(num_windows(ids, num_tokens)))
+
+
+def num_windows(ids: TokenIds, num_tokens: int) -> int:
+    """How many consecutive windows there are."""
+    return -(-(len(ids) - 1) // num_tokens)
+
+
+def window_batches(ids: TokenIds, num_tokens: int, size: int, most: int | None = None) -> Iterator[tuple[Ids, Ids]]:
+    """The consecutive windows, `size` of them at a time; the last inputs and targets (size, T) are filled up with 0 and -1.
 
     With `most`, that many windows at even distances instead of all.
     """
-    count = -(-(len(ids) - 1) // num_tokens)
-    chosen = np.arange(count)
-    if most is not None and count > most:
-        chosen = chosen[np.linspace(0, count - 1, most).astype(np.int64)]
-    places = chosen[:, None] * num_tokens + np.arange(num_tokens)
+    count = num_windows(ids, num_tokens)
+    some = None if most is None or count <= most else np.linspace(0, count - 1, most).astype(np.int64)
+    count = count if some is None else len(some)
+    for first in range(0, count, size):
+        numbers = np.arange(first, min(first + size, count)) if some is None else some[first : first + size]
+        inputs, targets = np.zeros((size, num_tokens), np.int32), np.full((size, num_tokens), -1, np.int32)
+        inputs[: len(numbers)], targets[: len(numbers)] = _windows(ids, num_tokens, numbers)
+        yield inputs, targets
+
+
+def _windows(ids: TokenIds, num_tokens: int, numbers: NDArray[np.int64]) -> tuple[Ids, Ids]:
+    """Consecutive windows by their numbers (W,)."""
+    places = numbers[:, None] * num_tokens + np.arange(num_tokens)
     inside = places < len(ids) - 1
-    inputs = np.where(inside, ids[np.minimum(places, len(ids) - 1)], 0).astype(np.int32)
-    targets = np.where(inside, ids[np.minimum(places + 1, len(ids) - 1)], -1).astype(np.int32)
+    inputs = np.where(inside, ids[np.minimum(places, len(ids) - 1)].astype(np.int32), 0)
+    targets = np.where(inside, ids[np.minimum(places + 1, len(ids) - 1)].astype(np.int32), -1)
+    release(ids)
     return inputs, targets

@@ -7,6 +7,8 @@ Threads that wait for work sleep instead of spinning: these models are so small 
 other programs a spinning thread takes the core from the one that it waits for.
 
 Property tests have no deadline: an example of a millisecond takes seconds where other programs keep the cores busy.
+
+No test finds token files of the user, or writes any there: those that need a cache have one of their own.
 """
 
 import os
@@ -20,5 +22,6 @@ MEMORY = "/dev/shm"
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 1 << 29:
     tempfile.tempdir = os.environ["TMPDIR"] = MEMORY
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when the kernels are loaded, after this
+os.environ["FEMTO_CACHE"] = "none"
 settings.register_profile("femto", deadline=None)
 settings.load_profile("femto")

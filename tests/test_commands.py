@@ -231,7 +231,7 @@ def test_characters_that_the_tokenizer_lacks_are_reported(model):
             "Error: a model of this shape needs 768.0 TiB of memory (parameters 768.0 TiB), but ",
         ),
         (["train", "--batch-size", "1048576", "--micro-batch-size", "1048576"], 1, "Error: training this model needs "),
-        (["train", "--dataset", "sparse.txt"], 1, "Error: sparse.txt: a data set of this size needs 8.0 TiB of memory"),
+        (["train", "--dataset", "sparse.txt"], 1, "Error: sparse.txt: a data set of this size needs 4.0 TiB of memory"),
         (["init", "--model", "b.dat", "--tokenizer", "bird"], 2, "Invalid value for '--tokenizer'"),
         (["init", "--model", "no/b.dat"], 1, "Error: no/b.dat: cannot write the model: No such file"),
         (

@@ -9,22 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto import data
-from femto.data import Dataset, Ids
+from femto.data import Dataset
 from femto.errors import DataError
 from femto.model import Graph, Model
 from femto.system.files import check_writable, write_atomically
 from femto.system.text import described
+from femto.token_files import TokenIds
 from femto.training.evaluation import EVALUATION_ROWS
 
 FORMAT = "femto-chunks"
 
 
-def number_of_chunks(ids: Ids, chunk_size: int) -> int:
+def number_of_chunks(ids: TokenIds, chunk_size: int) -> int:
     """How many chunks of chunk_size tokens, at least 2, there are; the last may be shorter, but has two tokens."""
     return len(ids) // chunk_size + (len(ids) % chunk_size >= 2)
 
 
-def chunk_losses(model: Model, ids: Ids, chunk_size: int, first: int = 0) -> Iterator[NDArray[np.float64]]:
+def chunk_losses(model: Model, ids: TokenIds, chunk_size: int, first: int = 0) -> Iterator[NDArray[np.float64]]:
     """Mean cross entropy in nats a token of each chunk from number `first` on, some chunks at a time.
 
     A chunk stands alone: each of its tokens but the first is predicted from those before it, in windows of the model's context.

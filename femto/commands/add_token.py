@@ -5,7 +5,7 @@ import click
 from femto.commands.shared.command_line import command
 from femto.commands.shared.found import counted_in_option, text_at_hand
 from femto.commands.shared.growing import check_output
-from femto.commands.shared.options import json_option, model_or_tokenizer_option, option, print_json
+from femto.commands.shared.options import Texts, json_option, model_or_tokenizer_option, option, print_json
 from femto.system.text import counted
 
 
@@ -18,7 +18,7 @@ from femto.system.text import counted
 @option("--force", is_flag=True, help="Replace the output file if it exists and is not the input.")
 @counted_in_option
 @json_option
-def add_token(tokens: tuple[str, ...], model: str, output: str | None, force: bool, dataset: str | None, as_json: bool) -> None:
+def add_token(tokens: tuple[str, ...], model: str, output: str | None, force: bool, dataset: Texts | None, as_json: bool) -> None:
     """Add TOKENS to the vocabulary of a model, or of a tokenizer file: words, or a separator such as '<|endoftext|>'.
 
     The model grows by a row for each. Texts without the new tokens are encoded as before, and their loss stays: the new tokens

@@ -7,6 +7,7 @@ import click
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import (
+    Texts,
     json_option,
     model_dataset_option,
     model_option,
@@ -38,7 +39,7 @@ SAVE_SECONDS = 15.0
 @option("--output", default="chunks.json", type=click.Path(), help="The file for the losses of all chunks.")
 @threads_option
 @json_option
-def chunks(model: str, dataset: str | None, chunk_size: int | None, num_chunks: int, output: str, as_json: bool) -> None:
+def chunks(model: str, dataset: Texts | None, chunk_size: int | None, num_chunks: int, output: str, as_json: bool) -> None:
     """Show the passages of a text that the model knows best and worst.
 
     The text is cut into chunks, and the loss of each is measured. All losses go to --output, every 15 seconds and at the end. A

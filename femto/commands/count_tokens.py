@@ -6,6 +6,7 @@ from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import (
     FIRST_TEXT,
+    Texts,
     marker_note,
     model_dataset_option,
     model_or_tokenizer_option,
@@ -16,11 +17,11 @@ from femto.commands.shared.options import (
 @command("Vocabularies", "count how often each token is used in a text", place=20)
 @model_or_tokenizer_option("tokenizer.json")
 @model_dataset_option
-def count_tokens(model: str, dataset: str | None) -> None:
+def count_tokens(model: str, dataset: Texts | None) -> None:
     """Count how often each token is used when a text is encoded. Prints a JSON list, the most frequent token first."""
     import numpy as np
 
-    from femto import checkpoint, tokenizers
+    from femto import checkpoint, data, tokenizers
 
     if checkpoint.is_model(model):
         loaded = checkpoint.load(model, optimizer=False)
@@ -28,11 +29,12 @@ def count_tokens(model: str, dataset: str | None) -> None:
     else:
         tokenizer = checkpoint.load_tokenizer(model)
         read = model_text.load(dataset or FIRST_TEXT, tokenizer)
-    counts = np.bincount(read.ids, minlength=tokenizer.vocab_size)
+    counts = data.counts(read.ids, tokenizer.vocab_size)
     order = np.argsort(-counts, kind="stable").tolist()
     names = tokenizer.readable_tokens()
     if tokenizers.markers(tokenizer.tokens, tokenizer.kept):
-        for name, stands in tokenizers.markers([tokenizer.decode_bytes(read.ids)], tokenizer.kept).items():
+        pieces = (tokenizer.decode_bytes(ids) for ids in data.parts(read.ids))
+        for name, stands in tokenizers.markers(pieces, tokenizer.kept).items():
             found = int(counts[tokenizer.tokens.index(name)]) if name in tokenizer.tokens else stands
             if found < stands:
                 taken = f"and is found {found:,} times: tokens that begin earlier take its bytes; train-bpe --keep keeps it whole"

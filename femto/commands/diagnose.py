@@ -7,7 +7,7 @@ import click
 
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
-from femto.commands.shared.options import json_option, model_dataset_option, option, print_json, threads_option
+from femto.commands.shared.options import Texts, json_option, model_dataset_option, option, print_json, threads_option
 from femto.system.text import counted
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ COLUMNS = (
 )
 @threads_option
 @json_option
-def diagnose(path: str | None, model: str | None, dataset: str | None, batch_size: int | None, as_json: bool) -> None:
+def diagnose(path: str | None, model: str | None, dataset: Texts | None, batch_size: int | None, as_json: bool) -> None:
     """Measure the model MODEL at work, and say why it is stuck and what to do.
 
     Four batches are computed forward and backward: those that the next steps of training would take from the text. The model does

@@ -6,6 +6,7 @@ from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.history_text import for_unknown
 from femto.commands.shared.options import (
+    Texts,
     json_option,
     model_dataset_option,
     model_option,
@@ -27,7 +28,7 @@ from femto.commands.shared.options import (
 )
 @threads_option
 @json_option
-def evaluate(model: str, dataset: str | None, validation_split: float | None, as_json: bool) -> None:
+def evaluate(model: str, dataset: Texts | None, validation_split: float | None, as_json: bool) -> None:
     """Measure the loss of a model on a text: nats a token, bits a byte, perplexity.
 
     Bits a byte count 8 more for each <unk>, which stands for a byte that the tokenizer does not know; nats and perplexity count

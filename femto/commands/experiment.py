@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from femto.commands.shared.command_line import group
-from femto.commands.shared.options import json_option, option, print_json, quiet_option, text_notes, threads_option
+from femto.commands.shared.options import (
+    Texts,
+    json_option,
+    one_or_several,
+    option,
+    print_json,
+    quiet_option,
+    text_notes,
+    threads_option,
+)
 from femto.commands.shared.run_progress import show_progress
 from femto.config import PRESETS
 from femto.system.text import counted
@@ -148,9 +157,12 @@ def measures(as_json: bool) -> None:
 @option(
     "--dataset",
     old="--data",
+    multiple=True,
     type=click.Path(),
+    callback=one_or_several,
+    values="once for each, in this order",
     default_text="a text that Python brings along",
-    help="The text, a file or a folder, for an experiment that does not generate its own.",
+    help="The text, a file, a folder or several of them, for an experiment that does not generate its own.",
 )
 @option(
     "--max-minutes",
@@ -181,7 +193,7 @@ def run(
     ctx: click.Context,
     name: str,
     preset: str | None,
-    dataset: str | None,
+    dataset: Texts | None,
     max_minutes: float | None,
     seed: int,
     folder: str | None,

@@ -6,7 +6,7 @@ import click
 
 from femto.commands.shared.command_line import command
 from femto.commands.shared.found import counted_in_option, text_at_hand
-from femto.commands.shared.options import json_option, model_or_tokenizer_option, option, print_json
+from femto.commands.shared.options import Texts, json_option, model_or_tokenizer_option, option, print_json
 from femto.system.text import counted
 
 
@@ -16,7 +16,7 @@ from femto.system.text import counted
 @option("--token-id", type=click.IntRange(0), default_text="the first reserved token", help="The id of the reserved token.")
 @counted_in_option
 @json_option
-def rename_token(name: str, model: str, token_id: int | None, dataset: str | None, as_json: bool) -> None:
+def rename_token(name: str, model: str, token_id: int | None, dataset: Texts | None, as_json: bool) -> None:
     """Turn a reserved token of a model, or of a tokenizer file, into NAME.
 
     From then on, NAME is one token in texts, unless a longer token begins at the same place or an earlier one takes its first

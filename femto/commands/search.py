@@ -8,6 +8,7 @@ import click
 from femto.commands.shared.command_line import command
 from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
+    Texts,
     dataset_option,
     json_option,
     option,
@@ -80,7 +81,7 @@ SIZES = ("tiny", "small", "medium", "big")
 @json_option
 def search(
     size: str,
-    dataset: str,
+    dataset: Texts,
     folder: str,
     preset: str,
     tokenizer: str,
@@ -110,7 +111,7 @@ def search(
         raise click.UsageError("--vocab-size is for --tokenizer bpe")
     kind: dict[str, Any] = {"kind": tokenizer, **({"vocab_size": vocab_size} if vocab_size else {})}
     plan = recipe(SIZES[size], preset, steps, num_tokens, kind, **training)
-    source = Source(dataset, tuple(data.read_documents(dataset)))
+    source = Source(data.name_of(dataset), tuple(data.read_documents(dataset)))
     text_notes(dataset)
     run = Run(plan, preset, folder, source, seed, side_by_side=not in_turn, anew=force)
     stop = StopRequest()

@@ -13,6 +13,7 @@ from femto.commands.shared.dependencies import given, refuse
 from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
     Decorated,
+    Texts,
     argument_bytes,
     by_role_option,
     json_option,
@@ -21,6 +22,7 @@ from femto.commands.shared.options import (
     option,
     print_json,
     quiet_option,
+    texts_option,
     threads_option,
 )
 from femto.system.text import counted
@@ -97,11 +99,10 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
     "The weight decay for the tensors of a role.",
 )
 @setting("--validation-split", float, "0 to 0.9", "The last part of the text, as a share of its tokens, that is not trained on.")
-@option(
+@texts_option(
     "--validation-dataset",
-    type=click.Path(allow_dash=True),
     default_text="that of the last session, if no --validation-split is given",
-    help="Another text to measure the loss on, a file or a folder. All of --dataset is trained on then.",
+    help="Another text to measure the loss on: files, folders, or - for standard input. All of --dataset is trained on then.",
 )
 @option(
     "--validate-every",
@@ -172,10 +173,10 @@ def train(
     ctx: click.Context,
     /,
     model: str,
-    dataset: str | None,
+    dataset: Texts | None,
     steps: int,
     until: int | None,
-    validation_dataset: str | None,
+    validation_dataset: Texts | None,
     validate_every: int,
     keep_best: bool,
     patience: int | None,
@@ -215,7 +216,7 @@ def train(
     if validation_dataset is not None:
         if settings["validation_split"]:
             raise click.UsageError("give --validation-split or --validation-dataset, not both")
-        if validation_dataset == dataset == "-":
+        if "-" in validation_dataset and "-" in (dataset or ()):
             raise click.UsageError("--dataset and --validation-dataset cannot both be standard input")
     if not sample_every:
         refuse(ctx, "sample_prompt", "sample_tokens", reason="without --sample-every")
@@ -240,8 +241,8 @@ def train(
         moves = numerics == "latest" and loaded.model.config.numerics != config.LATEST_NUMERICS
         if moves:
             loaded.move_to_numerics()
-        read = model_text.read(dataset, loaded, other=False)  # `notes` says it
-        held_out = model_text.read_validation(validation_dataset, loaded, last=validates_as_last)
+        read = model_text.read(dataset, loaded, other=False, quiet=quiet)  # `notes` says it
+        held_out = model_text.read_validation(validation_dataset, loaded, last=validates_as_last, quiet=quiet)
         if held_out is None and not loaded.training.validation_split:
             needed = ": they need a validation; give --validation-split, such as 0.1, or --validation-dataset"
             refuse(ctx, "keep_best", "patience", "validate_every", reason=needed)

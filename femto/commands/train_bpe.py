@@ -4,6 +4,7 @@ import click
 
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import (
+    Texts,
     case_option,
     dataset_option,
     json_option,
@@ -39,7 +40,7 @@ from femto.commands.shared.options import (
 @quiet_option
 @json_option
 def train_bpe(
-    dataset: str,
+    dataset: Texts,
     tokenizer_data: str,
     vocab_size: int,
     reserve_tokens: int,
@@ -61,24 +62,24 @@ def train_bpe(
 
     tokenizers.check_target(tokenizer_data)
     tokenizers.check_reserved(reserve_tokens, vocab_size)
-    documents = data.read_documents(dataset)
+    documents, name = data.read_documents(dataset), data.name_of(dataset)
     text_notes(dataset)
     with VocabularyProgress(vocab_size, quiet) as progress:
         made = tokenizers.BpeTokenizer.from_documents(
             *(documents, vocab_size, case_sensitive is not False, progress.show), keep=keep, document_separator=document_separator
         )
     reserved = made.with_reserved(reserve_tokens)
-    encoded = data.from_documents(dataset, documents, made)
+    encoded = data.from_documents(name, documents, made)
     tokenizers.save(reserved, tokenizer_data)
-    unknown_warning(encoded.num_unknown, len(encoded.ids), dataset)
+    unknown_warning(encoded.num_unknown, len(encoded.ids), name)
     if made.vocab_size < vocab_size:
-        fewer = f"{dataset} has a use for {made.vocab_size} tokens, not for {vocab_size}"
+        fewer = f"{name} has a use for {made.vocab_size} tokens, not for {vocab_size}"
         click.echo(f"note: {fewer}: a larger text, or one that repeats itself less, gives more", err=True)
     if len(documents) > 1 and made.document_separator is None:
-        joined = f"nothing stands between the {len(documents):,} files of {dataset} when they are encoded"
+        joined = f"nothing stands between the {len(documents):,} files of {name} when they are encoded"
         click.echo(f"note: {joined}; --document-separator puts a token there", err=True)
-    for name, count in tokenizers.markers(documents, made.kept).items():
-        marker_note(name, count, dataset, "and tokens may run across it; --keep makes it one token")
+    for marker, count in tokenizers.markers(documents, made.kept).items():
+        marker_note(marker, count, name, "and tokens may run across it; --keep makes it one token")
     counts = np.bincount(encoded.ids, minlength=made.vocab_size)
     kept = {token: int(counts[made.tokens.index(token)]) for token in made.kept}
     bytes_per_token = encoded.num_bytes / len(encoded.ids)
@@ -99,5 +100,5 @@ def train_bpe(
         return
     also = f", {reserve_tokens} of them reserved" if reserve_tokens else ""
     for token, count in kept.items():
-        click.echo(f"{dataset} has {shown_token(token)} {count:,} times")
-    click.echo(f"{tokenizer_data}: {reserved.vocab_size} tokens{also}; {bytes_per_token:.3f} bytes of {dataset} a token")
+        click.echo(f"{name} has {shown_token(token)} {count:,} times")
+    click.echo(f"{tokenizer_data}: {reserved.vocab_size} tokens{also}; {bytes_per_token:.3f} bytes of {name} a token")

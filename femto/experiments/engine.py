@@ -167,10 +167,10 @@ class Run:
             if self._learns_vocabulary:
                 yield VocabularyStarted(self.plan.tokenizer.get("vocab_size", VOCAB_SIZE))
             tokenizer = self._tokenizer(stop)
-            dataset = data.from_documents(self.source.name, self.texts.training.documents, tokenizer)
+            dataset = data.from_documents(self.source.name, self.texts.training.documents, tokenizer, cache=True)
             held_out = None
             if self.texts.held_out.documents:
-                held_out = data.from_documents(self.source.name, self.texts.held_out.documents, tokenizer)
+                held_out = data.from_documents(self.source.name, self.texts.held_out.documents, tokenizer, cache=True)
             while not self.finished and not stop():
                 stage = self.plan.stages[self.state.stage]
                 try:

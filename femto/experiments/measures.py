@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from femto import data, generation
 from femto.checkpoint import Checkpoint
-from femto.data import Dataset, Ids
+from femto.data import Dataset
 from femto.experiments import ngram, sources
 from femto.experiments.sources import Source
 from femto.generation import Sampling
+from femto.token_files import TokenIds
 from femto.training import Loss, evaluate
 
 WORD = re.compile(r"[A-Za-z]+")
@@ -49,8 +50,8 @@ class Subject:
         self.checkpoint, self.texts, self.peak_memory = checkpoint, texts, peak_memory
 
     @cached_property
-    def training_ids(self) -> Ids:
-        return data.from_documents("", self.texts.training.documents, self.checkpoint.tokenizer).ids
+    def training_ids(self) -> TokenIds:
+        return data.from_documents("", self.texts.training.documents, self.checkpoint.tokenizer, cache=True).ids
 
     @cached_property
     def evaluation(self) -> Any:
@@ -74,7 +75,7 @@ class Subject:
     @cached_property
     def held_out(self) -> Loss:
         tokenizer = self.checkpoint.tokenizer
-        dataset: Dataset = data.from_documents(self.texts.held_out.name, self.texts.held_out.documents, tokenizer)
+        dataset: Dataset = data.from_documents(self.texts.held_out.name, self.texts.held_out.documents, tokenizer, cache=True)
         data.require_two(dataset.ids, self.texts.held_out.name)
         return evaluate(self.checkpoint.model, dataset.ids, tokenizer)
 
@@ -145,7 +146,7 @@ def five_gram(subject: Subject) -> float:
 @measure()
 def unigram_entropy(subject: Subject) -> float:
     """The entropy of the token frequencies: the loss of a model that knows nothing of order; no figure of the model."""
-    return data.unigram_entropy(subject.training_ids)
+    return data.unigram_entropy(data.counts(subject.training_ids, subject.checkpoint.tokenizer.vocab_size))
 
 
 @measure(("simple_dummy",))

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import os
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ class Source:
         return Source(f"{self.name} (training part)", parts[0]), Source(f"{self.name} (held-out part)", parts[1])
 
 
-def load(kind: str, path: str | os.PathLike[str] | None = None, seed: int = 0) -> Source:
+def load(kind: str, path: data.Paths | None = None, seed: int = 0) -> Source:
     """The text for a recipe's `data`: generated from the seed, or for `code` and `prose` a path, or what Python brings along.
 
     Raises DataError, and RecipeError if the kind is not known.
@@ -69,7 +68,7 @@ def load(kind: str, path: str | os.PathLike[str] | None = None, seed: int = 0) -
     if kind not in TEXTS:
         raise RecipeError(f"data must be one of {', '.join(GENERATORS + TEXTS)}, got {kind!r}")
     if path is not None:
-        source = Source(str(path), tuple(data.read_documents(path)))
+        source = Source(data.name_of(path), tuple(data.read_documents(path)))
     else:
         source = python_sources() if kind == "code" else python_topics()
     if source.num_bytes < MIN_TEXT_BYTES:

@@ -27,7 +27,7 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | memo
     target = Path(os.path.realpath(path))
     try:
         check_writable(path)
-        _remove_abandoned(target)
+        remove_abandoned(target.parent, re.escape(_prefix(target)))
         _replace(target, chunks)
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; nothing was changed", os.fspath(path)) from error
@@ -74,20 +74,20 @@ def _temporary(target: Path) -> tuple[Path, BinaryIO]:
         file.close()  # another process took it for abandoned before it was locked
 
 
-def _remove_abandoned(target: Path) -> None:
-    """Remove temporary files of writes to `target` whose process has died: those that nobody has locked."""
+def remove_abandoned(folder: Path, prefix: str = r"\.femto-[0-9a-f]{8}-") -> None:
+    """Remove temporary files in a folder whose process has died: those that nobody has locked. prefix: a regular expression."""
     if fcntl is None:
         return
     names = []
     with suppress(OSError):  # tidying up stops no work
-        names = os.listdir(target.parent)
+        names = os.listdir(folder)
     for name in names:
-        if re.fullmatch(rf"{_prefix(target)}[0-9a-f]{{16}}\.tmp", name):
+        if re.fullmatch(rf"{prefix}[0-9a-f]{{16}}\.tmp", name):
             with suppress(OSError):
-                descriptor = os.open(target.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    target.with_name(name).unlink(missing_ok=True)
+                    (folder / name).unlink(missing_ok=True)
                 finally:
                     os.close(descriptor)
 
@@ -103,10 +103,11 @@ def copy(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
         write_atomically(path, iter(lambda: file.read(1 << 20), b""))
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, so that it outlives a loss of power. Raises OSError."""
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those above it, so that it outlives a loss of power. mode: its permissions, if it is new, before the
+    process's mask. Raises OSError."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode, parents=True, exist_ok=True)
     for folder in missing:
         _sync_folder(folder.parent)
 
@@ -169,7 +170,7 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         lock = target.with_name(f"{_prefix(target)}lock")
     descriptor = _acquire(lock, path)
     try:
-        _remove_abandoned(target)
+        remove_abandoned(target.parent, re.escape(_prefix(target)))
         yield
     finally:
         if descriptor is not None:

@@ -3,11 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from femto import data
-from femto.data import Ids
 from femto.model import Graph, Model
+from femto.token_files import TokenIds
 from femto.tokenizers import Tokenizer
 
 EVALUATION_ROWS = 4096  # tokens in one forward pass of an evaluation
@@ -39,7 +37,7 @@ class Loss:
         return math.exp(self.nats) if self.nats < 700 else math.inf
 
 
-def evaluate(model: Model, ids: Ids, tokenizer: Tokenizer, most_tokens: int | None = None) -> Loss:
+def evaluate(model: Model, ids: TokenIds, tokenizer: Tokenizer, most_tokens: int | None = None) -> Loss:
     """Mean cross entropy of ids (N,), N at least 2, every token but the first predicted once, in windows of the context.
 
     tokenizer: that of the ids, which tells the bytes that they stand for. most_tokens: evaluate only about that many, in windows
@@ -50,14 +48,14 @@ def evaluate(model: Model, ids: Ids, tokenizer: Tokenizer, most_tokens: int | No
         raise ValueError(f"tokenizer: expected one of {model.config.vocab_size} tokens, got {tokenizer.vocab_size}")
     num_tokens = model.config.num_tokens
     most = None if most_tokens is None else max(1, most_tokens // num_tokens)
-    inputs, targets = data.consecutive_windows(ids, num_tokens, most)
-    size = max(1, min(len(inputs), EVALUATION_ROWS // num_tokens))
+    count = min(data.num_windows(ids, num_tokens), most or len(ids))
+    size = max(1, min(count, EVALUATION_ROWS // num_tokens))
     graph = Graph(model, size, num_tokens)
-    total, pad = 0.0, -len(inputs) % size
-    inputs = np.concatenate([inputs, np.zeros((pad, num_tokens), np.int32)])
-    targets = np.concatenate([targets, np.full((pad, num_tokens), -1, np.int32)])
-    for first in range(0, len(inputs), size):
-        total += math.fsum(graph.losses(inputs[first : first + size], targets[first : first + size]).tolist())
-    predicted = targets[targets >= 0]
-    num_bytes = int(tokenizer.token_lengths()[predicted].sum())
-    return Loss(total / len(predicted), len(predicted), num_bytes, tokenizer.count_unknown(predicted))
+    lengths, total, num_predictions, num_bytes, num_unknown = tokenizer.token_lengths(), 0.0, 0, 0, 0
+    for inputs, targets in data.window_batches(ids, num_tokens, size, most):
+        total += math.fsum(graph.losses(inputs, targets).tolist())
+        predicted = targets[targets >= 0]
+        num_predictions += len(predicted)
+        num_bytes += int(lengths[predicted].sum())
+        num_unknown += tokenizer.count_unknown(predicted)
+    return Loss(total / num_predictions, num_predictions, num_bytes, num_unknown)

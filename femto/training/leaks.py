@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from femto.data import Ids
+from femto.token_files import TokenIds, release
 
 PASSAGES = 64  # that are looked for, at even distances
 PASSAGE_TOKENS = 32  # of each: what is longer than a stock phrase
@@ -12,7 +12,7 @@ BLOCK = 1 << 15  # tokens that are searched at a time, so that they stay in the 
 LOW = np.uint64(0xFFFF)
 
 
-def shared_passages(validation: Ids, training: Ids) -> float:
+def shared_passages(validation: TokenIds, training: TokenIds) -> float:
     """The share of passages of `validation` (N,) that stand in `training` (M,) too, 0 to 1.
 
     64 passages of 32 tokens are looked for, by their hashes. A text to validate on that has less than one has none.
@@ -21,7 +21,7 @@ def shared_passages(validation: Ids, training: Ids) -> float:
     if last < 0:
         return 0.0
     starts = np.unique(np.linspace(0, last, PASSAGES).astype(np.int64))
-    passages = np.asarray(validation)[starts[:, None] + np.arange(PASSAGE_TOKENS)]
+    passages = validation[starts[:, None] + np.arange(PASSAGE_TOKENS)]
     wanted = np.array([_hashes(passage)[0] for passage in passages])
     possible = np.zeros(int(LOW) + 1, bool)  # by the low bits of a hash: hardly any of the text is looked at again
     possible[wanted & LOW] = True
@@ -30,14 +30,15 @@ def shared_passages(validation: Ids, training: Ids) -> float:
     parts = [training] if len(training) <= SEARCHED_TOKENS else [training[:half], training[-half:]]
     for part in parts:
         for start in range(0, max(0, len(part) - PASSAGE_TOKENS + 1), BLOCK):
-            hashes = _hashes(np.asarray(part[start : start + BLOCK + PASSAGE_TOKENS - 1]))
+            hashes = _hashes(part[start : start + BLOCK + PASSAGE_TOKENS - 1])
+            release(training)
             found |= np.isin(wanted, hashes[possible[hashes & LOW]])
             if found.all():
                 return 1.0
     return float(found.mean())
 
 
-def _hashes(ids: Ids) -> NDArray[np.uint64]:
+def _hashes(ids: TokenIds) -> NDArray[np.uint64]:
     """A hash of every PASSAGE_TOKENS ids in a row (N,), by hashes of 2, 4, 8, … of them: (N - PASSAGE_TOKENS + 1,)."""
     hashes, width = ids.astype(np.uint64) + np.uint64(1), 1
     while width < PASSAGE_TOKENS:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from femto.checkpoint.history import History
-from femto.data import Dataset, Ids
+from femto.data import Dataset
 from femto.system.text import printable
+from femto.token_files import TokenIds
 from femto.training.leaks import shared_passages
 
 
@@ -18,7 +19,7 @@ def other_text(history: History, dataset: Dataset) -> str | None:
     return printable(f"the last session trained on {before['name']}; {same_name}")
 
 
-def short_text(ids: Ids, num_tokens: int, name: str) -> str | None:
+def short_text(ids: TokenIds, num_tokens: int, name: str) -> str | None:
     """Whether windows of the context, and a token more, are longer than the text (N,) that they are taken from."""
     if len(ids) > num_tokens:
         return None

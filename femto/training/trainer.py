@@ -11,7 +11,7 @@ from femto import data, kernels
 from femto._version import __version__
 from femto.checkpoint import Checkpoint
 from femto.config import ModelConfig, TrainConfig, to_json
-from femto.data import Dataset, Ids
+from femto.data import Dataset
 from femto.errors import ConfigError, TrainingError
 from femto.model import Graph, Model, activation_floats
 from femto.model.layout import layout_size
@@ -21,6 +21,7 @@ from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.system import memory
 from femto.system.text import brief, counted, described
+from femto.token_files import TokenIds
 
 ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
 KEPT = "nothing of this step was kept, and the file is as it was last saved"
@@ -82,7 +83,7 @@ class Trainer:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, ids: Ids, *, settings: TrainConfig | None = None, on_non_finite: str = "stop"
+        self, checkpoint: Checkpoint, ids: TokenIds, *, settings: TrainConfig | None = None, on_non_finite: str = "stop"
     ) -> None:
         """settings: how to train, settled (see `schedule.settled`), the same for every step; default: the checkpoint's.
 

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass, replace
 
-from femto.data import Ids
+from femto import data
+from femto.token_files import TokenIds
 from femto.tokenizers import Tokenizer
 
 SAMPLE_TOKENS = 8192  # of the beginning, which decide
@@ -52,15 +53,16 @@ FORMS = {
 }
 
 
-def recognise(ids: Ids, tokenizer: Tokenizer) -> KnownData | None:
+def recognise(ids: TokenIds, tokenizer: Tokenizer) -> KnownData | None:
     """The dummy set that ids (N,) are, its losses in nats a token of this tokenizer; None for any other text."""
     text = tokenizer.decode(ids[:SAMPLE_TOKENS])
     lines = text.split("\n")
     if len(lines) > 1:
         lines.pop()  # cut off, or empty
-    bytes_a_token = float(tokenizer.token_lengths()[ids].mean())
     for known in KNOWN:
         if sum(FORMS[known.name].fullmatch(line) is not None for line in lines) >= FITTING_SHARE * len(lines):
+            counts = data.counts(ids, tokenizer.vocab_size)
+            bytes_a_token = int(counts @ tokenizer.token_lengths()) / len(ids)
             plateaus = tuple(replace(stage, loss=stage.loss * bytes_a_token) for stage in known.plateaus)
             return replace(known, floor=known.floor * bytes_a_token, plateaus=plateaus)
     return None

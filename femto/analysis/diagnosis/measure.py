@@ -270,7 +270,7 @@ class _Measurement:
 
     def _data(self) -> DataReport:
         dataset, tokenizer = self.dataset, self.checkpoint.tokenizer
-        counts = np.bincount(dataset.ids, minlength=tokenizer.vocab_size)
+        counts = data.counts(dataset.ids, tokenizer.vocab_size)
         frequency_losses = np.log(len(dataset.ids) / np.maximum(counts, 1))[self.targets]
         advantage = frequency_losses - self.losses
         early, late = advantage[:, :2].mean(1), advantage[:, advantage.shape[1] // 2 :].mean(1)
@@ -282,7 +282,7 @@ class _Measurement:
             loss=float(self.losses.mean()),
             frequency_loss=float(frequency_losses.mean()),
             uniform_loss=math.log(tokenizer.vocab_size),
-            unigram_entropy=data.unigram_entropy(dataset.ids),
+            unigram_entropy=data.unigram_entropy(counts),
             by_position=[
                 PositionLoss(
                     first + 1, last, float(self.losses[:, first:last].mean()), float(frequency_losses[:, first:last].mean())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from femto.commands.shared import model_text
-from femto.commands.shared.options import FIRST_TEXT, option
+from femto.commands.shared.options import FIRST_TEXT, Texts, texts_option
 from femto.system.text import counted, printable
 
 if TYPE_CHECKING:
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 16 << 20  # of a text that are looked at: a second's work
 
-counted_in_option = option(
+counted_in_option = texts_option(
     "--dataset",
-    type=click.Path(allow_dash=True),
     default_text="what the model was last trained on, or dataset.txt; none, if it is not there",
-    help="The text to count the new token in: a file, a folder whose files are all read, or - for standard input. Of a large "
-    "one, the first 16 MiB are looked at.",
+    help="The text to count the new token in: a file, a folder whose files are all read, or - for standard input; or several of "
+    "them. Of a large one, the first 16 MiB are looked at.",
 )
 
 
@@ -72,7 +71,7 @@ class TextAtHand:
         return f"{self.name} has {name!r} {times}, but {found}: {why}", True
 
 
-def text_at_hand(given: str | None, history: "History | None" = None) -> TextAtHand:
+def text_at_hand(given: Texts | None, history: "History | None" = None) -> TextAtHand:
     """The text that --dataset gives, else the last one of the model, by its history, else dataset.txt.
 
     Raises DataError if --dataset gives one that cannot be read.
@@ -81,7 +80,7 @@ def text_at_hand(given: str | None, history: "History | None" = None) -> TextAtH
     from femto.errors import DataError
 
     sessions = history.sessions() if history else []
-    path: str | list[str] = sessions[-1]["dataset"]["name"] if sessions else FIRST_TEXT
+    path: model_text.Path = sessions[-1]["dataset"]["name"] if sessions else FIRST_TEXT
     try:
         path = model_text.path_of(given, history)
         documents = data.read_beginning(path, MOST_BYTES)
@@ -89,5 +88,5 @@ def text_at_hand(given: str | None, history: "History | None" = None) -> TextAtH
         if given is not None:
             raise
         return TextAtHand(printable(data.name_of(path)), None)
-    name = "standard input" if path == "-" else printable(data.name_of(path))
+    name = "standard input" if path == ("-",) else printable(data.name_of(path))
     return TextAtHand(f"the first 16 MiB of {name}" if sum(map(len, documents)) == MOST_BYTES else name, documents)

@@ -1,11 +1,13 @@
 """The text that a command works on: the one that is given, else the last one of the model."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from femto.commands.shared.options import FIRST_TEXT, text_notes, unknown_warning
+from femto.commands.shared.options import FIRST_TEXT, Texts, text_notes, unknown_warning
+from femto.commands.shared.reading import ReadingProgress
 
 if TYPE_CHECKING:
     from femto.checkpoint import Checkpoint
@@ -13,25 +15,31 @@ if TYPE_CHECKING:
     from femto.data import Dataset
     from femto.tokenizers import Tokenizer
 
+Path = str | Sequence[str]  # of a text, or several
 
-def load(path: str | list[str], tokenizer: "Tokenizer") -> "Dataset":
-    """Read and encode a text; say on standard error what it looks like, if that is not plain, and how much of it is <unk>."""
+
+def load(path: Path, tokenizer: "Tokenizer", *, quiet: bool = False) -> "Dataset":
+    """Read and encode a text; say on standard error what it looks like, if that is not plain, and how much of it is <unk>.
+
+    quiet: show no progress.
+    """
     from femto import data
 
-    found = data.load_dataset(path, tokenizer)
+    with ReadingProgress(quiet) as progress:
+        found = data.load_dataset(path, tokenizer, show_event=progress.show)
     text_notes(path, tokenizer)
     unknown_warning(found.num_unknown, len(found.ids), found.name)
     return found
 
 
-def path_of(given: str | None, history: "History | None") -> str | list[str]:
+def path_of(given: Texts | None, history: "History | None") -> Path:
     """The text that is given, else the last one of a model, else the first that is looked for. Raises DataError."""
     from femto.training.last_dataset import last_dataset
 
     return given or (last_dataset(history) if history else None) or FIRST_TEXT
 
 
-def read(given: str | None, checkpoint: "Checkpoint", *, other: bool = True) -> "Dataset":
+def read(given: Texts | None, checkpoint: "Checkpoint", *, other: bool = True, quiet: bool = False) -> "Dataset":
     """`load` the text of a model, and say which it is, if it was not given.
 
     other: say if a text that was not given is not that of the last training.
@@ -41,13 +49,13 @@ def read(given: str | None, checkpoint: "Checkpoint", *, other: bool = True) -> 
     path = path_of(given, checkpoint.history)
     if given is None and path != FIRST_TEXT:
         _announce("the data set is {}, the last one of the model", path)
-    found = load(path, checkpoint.tokenizer)
+    found = load(path, checkpoint.tokenizer, quiet=quiet)
     if given is None and other and (note := other_text(checkpoint.history, found)):
         click.echo(f"note: {note}", err=True)
     return found
 
 
-def read_validation(given: str | None, checkpoint: "Checkpoint", *, last: bool) -> "Dataset | None":
+def read_validation(given: Texts | None, checkpoint: "Checkpoint", *, last: bool, quiet: bool = False) -> "Dataset | None":
     """The text to validate on, if any; last: that of the last session, if none is given."""
     from femto.errors import DataError
     from femto.training.last_dataset import last_validation_dataset
@@ -55,15 +63,16 @@ def read_validation(given: str | None, checkpoint: "Checkpoint", *, last: bool) 
     path = given or (last_validation_dataset(checkpoint.history) if last else None)
     if path is None:
         return None
-    if given and given != "-" and not os.path.exists(given):
-        raise DataError(f"{given}: cannot read the validation data set: it does not exist")
+    for each in given or ():
+        if each != "-" and not os.path.exists(each):
+            raise DataError(f"{each}: cannot read the validation data set: it does not exist")
     if given is None:
         _announce("validating on {}, as in the last session", path)
-    return load(path, checkpoint.tokenizer)
+    return load(path, checkpoint.tokenizer, quiet=quiet)
 
 
-def _announce(note: str, path: str | list[str]) -> None:
+def _announce(note: str, path: Path) -> None:
+    from femto import data
     from femto.system.text import printable
 
-    name = path if isinstance(path, str) else ", ".join(path)
-    click.echo(f"note: {note.format(printable(name))}", err=True)
+    click.echo(f"note: {note.format(printable(data.name_of(path)))}", err=True)

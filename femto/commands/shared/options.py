@@ -1,7 +1,7 @@
 """Options: how they show in help, and those that several commands share."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -25,6 +25,8 @@ KINDS = {  # what stands for a value, by the names that click gives its types
 }
 
 NUMBERS = {"integer": "a whole number", "integer range": "a whole number", "float": "a number", "float range": "a number"}
+
+Texts = tuple[str, ...]  # the paths of a text: one, or several
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -132,6 +134,13 @@ def together(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated]
     return decorate
 
 
+def one_or_several(ctx: click.Context, parameter: click.Parameter, values: Texts) -> Texts | None:
+    """What an option gives that names texts: their paths, or None."""
+    if values.count("-") > 1:
+        raise click.BadParameter("standard input can be read once: give - once")
+    return values or None
+
+
 def set_threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
     if value is not None:
         from femto import kernels
@@ -143,13 +152,23 @@ model_option = option("--model", "-m", default="model.dat", type=click.Path(), h
 FIRST_TEXT = "dataset.txt"  # the data set where nothing says another one
 
 
-def _dataset_option(**default: str) -> Callable[[Decorated], Decorated]:
-    text = "The text: a file, a folder whose files are all read, or - for standard input."
-    return option("--dataset", type=click.Path(allow_dash=True), help=text, **default)
+def texts_option(name: str, default_text: str, help: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """An option that names a text: a file, a folder, `-` or, given again, several of them."""
+    return option(
+        name,
+        multiple=True,
+        type=click.Path(allow_dash=True),
+        callback=one_or_several,
+        values="once for each, in this order",
+        default_text=default_text,
+        help=help,
+        **attributes,
+    )
 
 
-dataset_option = _dataset_option(default=FIRST_TEXT)
-model_dataset_option = _dataset_option(default_text=f"the last one of the model, at first {FIRST_TEXT}")
+_TEXT = "The text: a file, a folder whose files are all read, or - for standard input; or several of them."
+dataset_option = texts_option("--dataset", FIRST_TEXT, _TEXT, default=(FIRST_TEXT,))
+model_dataset_option = texts_option("--dataset", f"the last one of the model, at first {FIRST_TEXT}", _TEXT)
 json_option = option("--json", "as_json", is_flag=True, help="Print the report as one JSON object instead of text.")
 quiet_option = option("--quiet", is_flag=True, help="Show no progress while the command works.")
 force_option = option("--force", is_flag=True, help="Replace the output file if it exists.")
@@ -244,7 +263,7 @@ def unknown_warning(count: int, total: int, what: str) -> None:
         click.echo(f"note: {share}: its tokenizer lacks those characters{advice}", err=True)
 
 
-def text_notes(path: str | list[str], tokenizer: "Tokenizer | None" = None) -> None:
+def text_notes(path: str | Sequence[str], tokenizer: "Tokenizer | None" = None) -> None:
     """Say on standard error what a text looks like, if it is not plain UTF-8, and what of a folder is left out."""
     from femto import text_files
 
