@@ -1,6 +1,8 @@
 """Documents: files and texts in memory, read a piece at a time, as they were when they were found."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,8 +52,11 @@ class FileDocument:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> "FileDocument":
-        """The document of a file. Raises OSError."""
-        return cls(os.fspath(path), _state(os.stat(path)))
+        """The document of a file. Raises OSError, also if it is no regular one."""
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return cls(os.fspath(path), _state(status))
 
     @property
     def size(self) -> int:

@@ -485,6 +485,14 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
     assert token_cache.default_folder() is None
 
 
+def test_a_pipe_beside_a_large_text_is_refused_as_ever(large):
+    os.mkfifo("pipe")
+    assert (
+        "pipe: cannot read the data set: not a regular file"
+        in run("evaluate", "--dataset", large, "--dataset", "pipe", status=1).stderr
+    )
+
+
 def test_a_small_text_writes_nothing(tmp_path, text):
     assert data.load_dataset(text, BPE, cache=tmp_path / "cache").ids.dtype == np.int32
     assert not (tmp_path / "cache").exists()

@@ -6,22 +6,23 @@
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from femto import checkpoint, data, generation, tokenizers
+from femto import checkpoint, data, generation, token_files, tokenizers
 from femto.analysis import lineage
 from femto.checkpoint import Checkpoint
 from femto.checkpoint.original_program import load_original_model
 from femto.commands.shared.history_text import entry_line
-from femto.errors import FemtoError
+from femto.errors import DataError, FemtoError
 from femto.experiments import reading
 from femto.experiments.recipe import Recipe
 from femto.experiments.state import State, read_state
+from femto.token_files import Facts
 from femto.tokenizers import Tokenizer
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -163,6 +164,30 @@ def _check_text(text: str, folder: Path) -> None:
         assert found.num_bytes == len(content) and np.array_equal(found.ids, tokenizer.encode(text))
 
 
+def _around_ids(content: bytes) -> bytes:
+    """A token file with right checksums of what it says of itself: that JSON and the ids, with a SEPARATOR between."""
+    described, separator, ids = content.partition(SEPARATOR)
+    if not separator:
+        return content
+    tail = struct.pack("<II8s", len(described), zlib.crc32(described), token_files.END)
+    return token_files.MAGIC.ljust(64, b"\0") + ids + described + tail
+
+
+def _token_file(path: Path) -> Facts:
+    try:
+        token_files.verify(path)
+        return token_files.read_facts(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def _check_facts(facts: Facts, folder: Path) -> None:
+    ids, _ = token_files.load(folder / TARGETS["token_file"].file, facts.key)
+    token_files.write(folder / "again.tokens", [ids], replace(facts))
+    again, told = token_files.load(folder / "again.tokens", facts.key)
+    assert len(ids) == facts.num_tokens and np.array_equal(again, ids) and told.crc32 == facts.crc32
+
+
 def _checkpoint_and_its_tokenizer(path: Path) -> Checkpoint:
     loaded = checkpoint.load(path)
     assert checkpoint.load_tokenizer(path) == loaded.tokenizer
@@ -176,5 +201,6 @@ TARGETS = {
     "tokenizer": Target("tokenizer.json", checkpoint.load_tokenizer, _check_tokenizer),
     "recipe": Target("mine.toml", reading.load, _check_recipe),
     "run": Target("run.json", lambda path: read_state(path.parent), _check_state),
+    "token_file": Target("text.tokens", _token_file, _check_facts, _around_ids),
     "data": Target("data.txt", data.read_text, _check_text),
 }
