@@ -22,6 +22,7 @@ TRAINING = {
     "min_learning_rate": 0.003,
     "warmup_steps": 0,
     "decay_steps": 0,
+    "schedule": "life",
     "decay": "linear",
     "weight_decay": 0.1,
     "beta1": 0.9,

@@ -23,7 +23,8 @@ from configurations import MODEL, TRAINING
 SHARE = 0.1  # of the text, at its end, is held out
 
 # As options: femto init --tokenizer char --tokenizer-data TEXT --num-tokens 64 --embedding-degree 64 --num-layers 1 --num-heads 8
-#             femto train --validation-split 0.1 --steps 1800 --decay-steps 1700 --batch-size 8 --learning-rate 0.006
+#             femto train --validation-split 0.1 --steps 1800 --schedule life --warmup-steps 100 --decay-steps 1700 --batch-size 8
+#                         --learning-rate 0.006
 # The rest are the defaults of those commands when this was published, named here so that it stays the recipe that docs show.
 FEMTO_STEPS = 1800
 FEMTO_MODEL = {**MODEL, "num_tokens": 64, "embedding_degree": 64, "num_layers": 1, "num_heads": 8}

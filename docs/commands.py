@@ -20,6 +20,7 @@ Every command also has `-h` and `--help`, which show its help. `femto --version`
 """
 NAMES_OF_THE_FIELD = "What other programs call an option is understood too, with `-` or `_`. Help does not show it."
 KINDS = {"INTEGER": "a whole number", "NUMBER": "a number", "PATH": "a path", "TEXT": "a text"}
+KINDS |= {f"{kind}|auto": f"`auto` or {KINDS[kind]}" for kind in ("INTEGER", "NUMBER")}
 
 
 def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:

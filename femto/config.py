@@ -11,6 +11,7 @@ BLOCKS = ("pre-norm", "reference")  # their classes: femto.model.blocks
 POSITIONAL_ENCODINGS = ("none", "absolute", "learned", "rotary")
 INITIALIZERS = ("scaled", "reference")
 DECAYS = ("linear", "cosine")
+SCHEDULES = ("run", "life")  # what the learning rate is a function of: femto.optimizers.schedule
 NORMS = ("layer_norm",)  # their classes: femto.model.norms
 OPTIMIZERS = ("adamw",)  # their classes: femto.optimizers
 ROLES = ("embedding", "matrix", "gain", "bias", "head")  # of tensors: femto.model.tensors
@@ -19,7 +20,8 @@ ROLES = ("embedding", "matrix", "gain", "bias", "head")  # of tensors: femto.mod
 # Whatever changes a bit of any result raises it. A model keeps its own (docs/reliability.md says what each promises).
 LATEST_NUMERICS = 1
 
-CHOICES = ("block", "positional_encoding", "initializer", "norm", "decay", "optimizer")  # fields that name one of several
+CHOICES = ("block", "positional_encoding", "initializer", "norm", "decay", "schedule", "optimizer")  # fields: one of several
+AUTO: dict[str, int | None] = {"micro_batch_size": 0, "warmup_steps": None, "decay_steps": None}  # fields: what "auto" is there
 
 MAX_TOKENS = 65_536
 MAX_VOCABULARY = 65_536
@@ -121,14 +123,17 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. Stored in the checkpoint, so that a run goes on as it began. Raises ConfigError."""
+    """How a model is trained. Stored in the checkpoint, so that a run goes on as it began. Raises ConfigError.
+
+    "auto", for a field of AUTO, is another way to say what the field holds where femto derives the value.
+    """
 
     batch_size: int = 16  # B, windows of T+1 tokens a step
     micro_batch_size: int = 0  # windows computed at a time; 0: as many as training.ACTIVATION_BYTES holds
     dropout: float = 0.0  # probability, on attention and on the output of each half of a block
     learning_rate: float = 0.003  # peak, reached after the warm-up
     min_learning_rate: float = 0.00003  # where the decay ends, and what is used after it
-    warmup_steps: int = 100  # linear from 0
+    warmup_steps: int | None = None  # linear, up to the peak; None: a tenth of the run, 100 at most, see schedule.settled
     decay_steps: int | None = None  # steps from the peak to the minimum; None: until the end of each run, see Session
     decay: str = "linear"  # one of DECAYS
     weight_decay: float = 0.1  # decoupled, on every parameter
@@ -141,22 +146,35 @@ class TrainConfig:
     optimizer: str = added("adamw")  # one of OPTIMIZERS
     learning_rate_factors: dict[str, float] = added({})  # by role of a tensor, one of ROLES; 1 for the others
     weight_decays: dict[str, float] = added({})  # by role; weight_decay for the others
+    schedule: str = added("life", default="run")  # one of SCHEDULES
+    # Where the schedule stands, which sessions write: settings that nobody chooses.
+    run_start: int = added(0)  # updates of the optimiser before the run that the schedule belongs to
+    run_rate: float = added(0.0)  # the learning rate that its warm-up starts from
+    run_end: int | None = added(None)  # updates at its end; None: the next session begins a run
+    rewarmed: bool = added(False)  # whether it was begun by Session(rewarm=True)
 
     def __post_init__(self) -> None:
+        for name, derived in AUTO.items():
+            if getattr(self, name) == "auto":
+                object.__setattr__(self, name, derived)
         for name, lowest, highest in (
             ("batch_size", 1, 1_048_576),
             ("warmup_steps", 0, 2**32),
             ("decay_steps", 0, 2**32),
             ("seed", 0, 2**63 - 1),
+            ("run_start", 0, 2**63 - 1),
+            ("run_end", 0, 2**63 - 1),
         ):
             value = getattr(self, name)
-            if name == "decay_steps" and value is None:
+            if value is None and name in ("warmup_steps", "decay_steps", "run_end"):
                 continue
             if type(value) is not int or not lowest <= value <= highest:
-                raise ConfigError(f"{name} must be a whole number from {lowest} to {highest:,}, got {brief(value)}", name)
+                or_auto = " or auto" if name in AUTO else ""
+                message = f"{name} must be a whole number from {lowest} to {highest:,}{or_auto}, got {brief(value)}"
+                raise ConfigError(message, name)
         micro = self.micro_batch_size
         if type(micro) is not int or micro < 0 or (micro and self.batch_size % micro):
-            message = f"micro_batch_size must be 0 or divide batch_size {self.batch_size}, got {brief(micro)}"
+            message = f"micro_batch_size must be auto (or 0), or divide batch_size {self.batch_size}, got {brief(micro)}"
             raise ConfigError(message, "micro_batch_size")
         for name, lowest_rate, limit in (
             ("dropout", 0.0, 0.99),
@@ -168,12 +186,16 @@ class TrainConfig:
             ("epsilon", 1e-30, 1.0),
             ("clip_norm", 0.0, 1e30),
             ("validation_split", 0.0, 0.9),
+            ("run_rate", 0.0, 1e3),
         ):
             rate = getattr(self, name)
             if type(rate) not in (int, float) or not lowest_rate <= rate <= limit:
                 raise ConfigError(f"{name} must be a number from {lowest_rate:g} to {limit:g}, got {brief(rate)}", name)
         _one_of("decay", self.decay, DECAYS)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        if type(self.rewarmed) is not bool:
+            raise ConfigError(f"rewarmed must be true or false, got {brief(self.rewarmed)}", "rewarmed")
         _by_role("learning_rate_factors", self.learning_rate_factors)
         _by_role("weight_decays", self.weight_decays)
         for name in ("learning_rate_factors", "weight_decays"):
@@ -209,7 +231,9 @@ PRESETS = {
             batch_size=32,
             learning_rate=0.001,
             min_learning_rate=0.00001,
+            warmup_steps=100,
             decay_steps=50_000,
+            schedule="life",
             weight_decay=0.01,
             beta2=0.999,
             clip_norm=0.0,

@@ -3,6 +3,8 @@
 On a model with pre-norm blocks, growth preserves the function: the logits are the same to the rounding of float32, the new part
 gets gradients, and the optimiser goes on with the state of what was there. On a model with the reference block the original
 program is followed: what is new is random, and the optimiser is reset. A longer context and more tokens keep both on any model.
+The next session of a model that has grown begins a run, in which the learning rate rises again from what it is
+(`femto.optimizers.schedule`).
 """
 
 import math
@@ -21,6 +23,7 @@ from femto.model import Model
 from femto.model.buffers import Floats
 from femto.model.ends import sinusoids
 from femto.model.tensors import Tensor, View
+from femto.optimizers.schedule import anew
 from femto.tokenizers import BpeTokenizer, Tokenizer
 
 NEW_SHARE = 1e-5  # of the probability of its first piece, which tokens that are added have at first: no loss shows it
@@ -58,7 +61,7 @@ def init_with(
         details["kept_tokens"] = len(known)
     history = History()
     history.add("init-with", seed=seed, config=to_json(config), **details)
-    return Checkpoint(model, tokenizer, replace(parent.training, seed=seed), history)
+    return Checkpoint(model, tokenizer, anew(replace(parent.training, seed=seed)), history)
 
 
 def add_tokens(checkpoint: Checkpoint, names: Sequence[str]) -> Checkpoint:
@@ -198,7 +201,7 @@ def _grown(
     old_history = checkpoint.history
     history = History.restored(list(old_history.entries), old_history.losses, old_history.milliseconds, old_history.num_steps)
     history.add(kind, **details)
-    grown = Checkpoint(model, checkpoint.tokenizer, checkpoint.training, history)
+    grown = Checkpoint(model, checkpoint.tokenizer, anew(checkpoint.training), history)
     old, optimizer = checkpoint.model.layout, checkpoint.optimizer
 
     def move(source: Floats, target: Floats) -> None:

@@ -1,6 +1,6 @@
 """Runs whose results are known to the bit: what test_numerics.py holds, and the files of tests/formats.
 
-Only public names, and settings that every version knows, so that every version can make them again.
+Settings that every version knows, and of later ones what they mean as before, so that every version can make them again.
 """
 
 import itertools
@@ -8,6 +8,7 @@ import re
 
 import femto
 from femto import growth, tokenizers
+from femto.config import as_before
 
 SENTENCE = "the quick brown fox jumps over a lazy dog and five boxing wizards; but not now?\n"
 WORDS = re.split(" ", SENTENCE)
@@ -24,7 +25,8 @@ def new(shape=None, training=None, kind="char", preset="modern", **options):
         "batch_size": 6, "learning_rate": 0.01, "min_learning_rate": 0.001, "warmup_steps": 3, "decay_steps": 20,
         "weight_decay": 0.05, "beta1": 0.9, "beta2": 0.98, "epsilon": 1e-8, "clip_norm": 1.0, "seed": 5, **(training or {}),
     }  # fmt: skip
-    return femto.create(config, tokenizer, femto.TrainConfig(**settings), preset, seed=5)
+    before = as_before(femto.TrainConfig)  # of what came later, whose default is that of new models
+    return femto.create(config, tokenizer, femto.TrainConfig(**{**before, **settings}), preset, seed=5)
 
 
 def trained(checkpoint, steps=8, text=TEXT):

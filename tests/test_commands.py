@@ -129,7 +129,7 @@ def test_candidates_look_as_in_the_original_program(model):
 
 
 def test_a_split_run_is_the_same_run(folder):
-    settings = ["--dropout", 0.1, "--batch-size", 4, "--validation-split", 0.2, "--quiet"]
+    settings = ["--dropout", 0.1, "--batch-size", 4, "--validation-split", 0.2, "--decay-steps", 40, "--quiet"]
     for name, parts in (("a.dat", [6]), ("b.dat", [2, 4])):
         run("init", *SMALL, "--model", name)
         for index, steps in enumerate(parts):
@@ -211,7 +211,7 @@ def test_characters_that_the_tokenizer_lacks_are_reported(model):
         (["train", "--dataset", "none.txt"], 1, "Error: none.txt: cannot read the data set: No such file"),
         (["train", "--model", "none.dat"], 1, "Error: none.dat: cannot read the model: No such file"),
         (["train", "--dropout", "1.5"], 2, "Error: --dropout must be a number from 0 to 0.99"),
-        (["train", "--micro-batch-size", "3"], 2, "Error: --micro-batch-size must be 0 or divide batch_size 4"),
+        (["train", "--micro-batch-size", "3"], 2, "Error: --micro-batch-size must be auto (or 0), or divide batch_size 4"),
         (["train", "--steps", "-1"], 2, "Invalid value for '--steps'"),
         (["train", "--dataset", "empty.txt"], 1, "Error: empty.txt: the data set is empty"),
         (["train", "--metrics", "nowhere/m.jsonl"], 1, "Error: nowhere/m.jsonl: cannot write metrics"),
@@ -659,7 +659,7 @@ def test_a_stopped_demo_saves_says_so_and_asks_nothing(folder):
 def test_a_value_of_the_wrong_kind_is_told_with_the_right_one(folder):
     for option, value, message in (
         ("--steps", "abc", "'--steps': must be a whole number, 0 or more; got 'abc'"),
-        ("--threads", "0", "'--threads': must be a whole number, 1 to 4,096; got '0'"),
+        ("--threads", "0", "'--threads': must be auto or a whole number, 1 to 4,096; got '0'"),
         ("--dropout", "much", "'--dropout': must be a number, 0 to 0.99; got 'much'"),
     ):
         assert message in CliRunner().invoke(main, ["train", option, value]).stderr

@@ -119,15 +119,16 @@ def test_a_detector_passes_noise_tells_spikes_and_forgives_a_new_level():
 
 
 def test_the_learning_rate_decays_to_the_end_of_each_run_unless_told_otherwise(tmp_path):
-    made = new(batch_size=2)
+    before = {"warmup_steps": 100, "schedule": "life"}
+    made = new(batch_size=2, **before)
     events = [event for event in events_of(made, TEXT, 150) if isinstance(event, Step)]
     rates = [event.learning_rate for event in events]
     assert rates[100] == max(rates) == 0.003
-    assert rates[-1] == learning_rate(149, TrainConfig(decay_steps=50)) < 0.0001
+    assert rates[-1] == learning_rate(149, TrainConfig(decay_steps=50, **before)) < 0.0001
     assert made.history.entries[-1]["training"]["decay_steps"] == 50  # the history says what was done
     checkpoint.save(made, tmp_path / "model.dat")
     more = events_of(checkpoint.load(tmp_path / "model.dat"), TEXT, 50)
-    assert more[0].learning_rate == learning_rate(150, TrainConfig(decay_steps=100)) > 0.0014
+    assert more[0].learning_rate == learning_rate(150, TrainConfig(decay_steps=100, **before)) > 0.0014
     told = new(decay_steps=20)
     assert [event for event in events_of(told, TEXT, 150) if isinstance(event, Step)][
         -1

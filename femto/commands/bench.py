@@ -7,7 +7,7 @@ import click
 from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.dependencies import given, nothing, refuse
-from femto.commands.shared.options import json_option, option, preset_option, print_json, shape_options, threads_option
+from femto.commands.shared.options import OrAuto, json_option, option, preset_option, print_json, shape_options, threads_option
 from femto.system.text import counted
 
 
@@ -29,8 +29,8 @@ from femto.system.text import counted
 )
 @option(
     "--micro-batch-size",
-    type=int,
-    values="0, or a divisor of the batch size",
+    type=OrAuto(int, "auto"),
+    values="a divisor of the batch size",
     default_text="as many as 560 MiB of activations hold",
     help="How many windows are computed at a time. Fewer need less memory.",
 )
@@ -48,7 +48,7 @@ def bench(
     vocab_size: int,
     dropout: float,
     batch_size: int | None,
-    micro_batch_size: int | None,
+    micro_batch_size: int | str | None,
     preset: str,
     optimizer: str,
     show_kernels: bool,

@@ -7,6 +7,7 @@ import click
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.options import (
+    OrAuto,
     Texts,
     json_option,
     model_dataset_option,
@@ -25,7 +26,7 @@ SAVE_SECONDS = 15.0
 @model_dataset_option
 @option(
     "--chunk-size",
-    type=click.IntRange(2),
+    type=OrAuto(click.IntRange(2)),
     default_text="one more than the context of the model",
     help="How many tokens a chunk has.",
 )

@@ -7,7 +7,15 @@ import click
 
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
-from femto.commands.shared.options import Texts, json_option, model_dataset_option, option, print_json, threads_option
+from femto.commands.shared.options import (
+    OrAuto,
+    Texts,
+    json_option,
+    model_dataset_option,
+    option,
+    print_json,
+    threads_option,
+)
 from femto.system.text import counted
 
 if TYPE_CHECKING:
@@ -38,7 +46,7 @@ COLUMNS = (
 @model_dataset_option
 @option(
     "--batch-size",
-    type=click.IntRange(1, 1_048_576),
+    type=OrAuto(click.IntRange(1, 1_048_576)),
     default_text="as in training",
     help="How many windows of the text each of the four measured batches has.",
 )

@@ -76,8 +76,9 @@ def info(model: str, as_json: bool) -> None:
     case = "" if tokenizer.case_sensitive else ", case insensitive"
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")
     shown = {name: value for name, value in config.to_json(loaded.training).items() if value != {}}
-    if shown["decay_steps"] is None:
-        shown["decay_steps"] = "until the last step"
+    for name in ("run_start", "run_rate", "run_end", "rewarmed"):  # no settings, but where the schedule stands
+        del shown[name]
+    shown |= {name: "auto" for name, derived in config.AUTO.items() if shown[name] == derived}
     click.echo(f"training: {', '.join(f'{name} {value}' for name, value in shown.items())}")
     if history.num_steps:
         kept = history.losses

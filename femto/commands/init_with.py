@@ -4,7 +4,7 @@ import click
 
 from femto.commands.shared.command_line import command
 from femto.commands.shared.new_model import report
-from femto.commands.shared.options import force_option, json_option, option, tokenizer_data_option
+from femto.commands.shared.options import OrAuto, force_option, json_option, option, tokenizer_data_option
 
 
 @command("Grow and convert models", "reuse the layers of a model for another vocabulary", place=40)
@@ -13,7 +13,7 @@ from femto.commands.shared.options import force_option, json_option, option, tok
 @tokenizer_data_option
 @option(
     "--num-tokens",
-    type=int,
+    type=OrAuto(int),
     values="1 to 65,536",
     default_text="that of the parent",
     help="The context of the new model: how many tokens it looks at (T).",

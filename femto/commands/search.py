@@ -8,6 +8,7 @@ import click
 from femto.commands.shared.command_line import command
 from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
+    OrAuto,
     Texts,
     dataset_option,
     json_option,
@@ -68,7 +69,7 @@ SIZES = ("tiny", "small", "medium", "big")
 )
 @option(
     "--decay-steps",
-    type=int,
+    type=OrAuto(int),
     values="0 to 4,294,967,296",
     default_text="with the preset modern all steps of a model, with reference 50,000",
     help="For how many steps the learning rate falls from its highest to its minimum. 0 is no decay.",

@@ -13,6 +13,7 @@ from femto.commands.shared.dependencies import given, refuse
 from femto.commands.shared.history_text import recent_loss
 from femto.commands.shared.options import (
     Decorated,
+    OrAuto,
     Texts,
     argument_bytes,
     by_role_option,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from femto.checkpoint.history import History
 
 STORED = "as stored in the model"
+AUTO = OrAuto(int, "auto")
 
 
 def setting(name: str, type_: Any, values: str, help: str, default_text: str = STORED) -> Callable[[Decorated], Decorated]:
@@ -52,26 +54,47 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
 @setting("--batch-size", int, "1 to 1,048,576", "How many windows of the text one step learns from (B).")
 @setting(
     "--micro-batch-size",
-    int,
-    "0, or a divisor of the batch size",
-    "How many windows are computed at a time. Fewer need less memory. 0 takes as many as 560 MiB of activations hold.",
+    AUTO,
+    "a divisor of the batch size",
+    "How many windows are computed at a time. Fewer need less memory. auto takes as many as 560 MiB of activations hold.",
 )
 @setting("--dropout", float, "0 to 0.99", "The probability that dropout sets a value to zero. 0 is no dropout.")
 @setting("--learning-rate", float, "0 to 1000", "The highest learning rate, reached after the warm-up.")
 @setting("--min-learning-rate", float, "0 to 1000", "The learning rate at the end of the decay and after it.")
-@setting("--warmup-steps", int, "0 to 4,294,967,296", "For how many steps the learning rate rises from 0 to its highest.")
+@setting(
+    "--warmup-steps",
+    AUTO,
+    "0 to 4,294,967,296",
+    "For how many steps the learning rate rises to its highest. auto takes a tenth of --decay-steps, else of the run: "
+    "at most 100, and at least 10 if the model has been trained before.",
+    STORED + ", at first auto with the preset modern",
+)
 @setting(
     "--decay-steps",
-    int,
+    AUTO,
     "0 to 4,294,967,296",
-    "For how many steps the learning rate falls from its highest to its minimum. 0 is no decay.",
-    STORED + "; with the preset modern, until the last of --steps",
+    "For how many steps the learning rate falls from its highest to its minimum. 0 is no decay. auto lets it fall until the last "
+    "of --steps.",
+    STORED + ", at first auto with the preset modern",
 )
 @setting(
     "--decay",
     click.Choice(config.DECAYS),
     "",
     "How the learning rate falls: along a line, or along half a cosine wave.",
+)
+@setting(
+    "--schedule",
+    click.Choice(config.SCHEDULES),
+    "",
+    "What the warm-up and the decay belong to: each run, which begins at the learning rate where the last one ended; or the life "
+    "of the model, all its steps, of which the first has a learning rate of 0, as models of earlier versions have it.",
+)
+@option(
+    "--rewarm",
+    is_flag=True,
+    help="Raise the learning rate again from what it is now to its highest, over --warmup-steps, and begin its decay anew. The "
+    "state of the optimiser stays. A run that is begun so, stopped and started again goes on.",
 )
 @setting(
     "--weight-decay",
@@ -126,7 +149,7 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
 )
 @option(
     "--save-every",
-    type=click.IntRange(1),
+    type=OrAuto(click.IntRange(1)),
     default_text="about every 15 seconds",
     help="After how many steps to save the model.",
 )
@@ -181,6 +204,7 @@ def train(
     keep_best: bool,
     patience: int | None,
     snapshot_every: int | None,
+    rewarm: bool,
     save_every: int | None,
     sample_every: int | None,
     sample_prompt: str,
@@ -203,7 +227,6 @@ def train(
 
     from femto import checkpoint, generation, growth
     from femto.commands.shared.progress import Progress
-    from femto.optimizers.schedule import learning_rate
     from femto.system.signals import StopRequest
     from femto.training import Step
     from femto.training.metrics import appending
@@ -231,7 +254,7 @@ def train(
         if until is not None:
             steps = max(0, until - loaded.history.num_steps)
         if settings["batch_size"] is not None and settings["micro_batch_size"] is None:
-            settings["micro_batch_size"] = 0  # the stored one was chosen for another batch
+            settings["micro_batch_size"] = "auto"  # the stored one was chosen for another batch
         for name in ("learning_rate_factors", "weight_decays"):  # of the roles that are not given, those stored
             by_role = {**getattr(loaded.training, name), **settings[name]}
             settings[name] = {role: value for role, value in by_role.items() if value is not None}
@@ -254,6 +277,7 @@ def train(
             best_path=best_path(model) if keep_best else None,
             patience=patience or 0,
             snapshot_every=snapshot_every,
+            rewarm=rewarm,
         )
         steps_before = loaded.history.num_steps
         progress, stop = Progress(steps, quiet), StopRequest()
@@ -262,16 +286,16 @@ def train(
         counts = {"skipped_steps": 0, "spikes": 0}
         for note in session.notes() if steps else []:
             progress.say(f"note: {note}")
+        rates = session.ahead(steps) if steps else None
         validated = {"validation_dataset": held_out.name} if held_out else {}
-        writer = stack.enter_context(appending(metrics, model, loaded, read.name, **validated)) if metrics else None
+        training = rates.training if rates else loaded.training
+        writer = stack.enter_context(appending(metrics, model, loaded, read.name, training, **validated)) if metrics else None
         if writer is not None and writer.dropped:
             progress.say(f"note: {metrics}: dropped {counted(writer.dropped, 'line')} of steps that were not saved")
-        end = loaded.training.warmup_steps + (loaded.training.decay_steps or 0)
-        if loaded.training.decay_steps and loaded.optimizer is not None and loaded.optimizer.step >= end:
-            progress.say(
-                f"note: the learning rate fell until step {end:,} and stays at {learning_rate(end, loaded.training):g}; "
-                "--decay-steps makes its decay longer, --reset-optimizer begins it anew"
-            )
+        if rates:
+            progress.say(str(rates))
+        if rates and rates.note:
+            progress.say(f"note: {rates.note}")
         stack.enter_context(stop.listening())
         stack.enter_context(progress.showing())
         for event in stack.enter_context(closing(session.run(steps, stop))):  # closed, it saves, whatever happens here
@@ -304,6 +328,7 @@ def train(
         "steps": history.num_steps - steps_before,
         "loss": history.recent_loss(10) if history.num_steps else None,
         "milliseconds_per_step": float(np.median(history.milliseconds[-100:])) if history.num_steps else None,
+        "learning_rate_ahead": None if rates is None else str(rates),
         "steps_left": steps - (history.num_steps - steps_before),
         **counts,
         "seed": loaded.training.seed,

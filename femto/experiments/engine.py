@@ -256,7 +256,7 @@ class Run:
                         made[name] = growth.insert_layer(loaded, stage.at, seed)
                     else:
                         made[name] = growth.insert_heads(loaded, stage.count, seed)
-                    made[name].training = replace(loaded.training, seed=seed)
+                    made[name].training = replace(made[name].training, seed=seed)
             models = []
         for name, new in made.items():
             checkpoints.save(new, self.path(name))

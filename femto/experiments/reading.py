@@ -10,7 +10,20 @@ from typing import Any
 from femto.config import PRESETS, ModelConfig, TrainConfig
 from femto.errors import ConfigError, RecipeError
 from femto.experiments.measures import MEASURES
-from femto.experiments.recipe import NAME, RELATIONS, STAGES, Check, Init, InitWith, Measured, Plan, Recipe, Stage, Train
+from femto.experiments.recipe import (
+    NAME,
+    RELATIONS,
+    STAGES,
+    Check,
+    Init,
+    InitWith,
+    Measured,
+    Plan,
+    Recipe,
+    Stage,
+    Train,
+    defaults_of,
+)
 from femto.experiments.sources import GENERATORS, TEXTS
 from femto.system import files, strict_json
 from femto.system.text import brief
@@ -26,7 +39,8 @@ MAX_BYTES = 16 << 10  # of a recipe; some TOML takes time that grows as the squa
 MAX_PARENTS = 100  # generations of recipes, each of which starts from the one before
 LIMITS = {"count": (1, 1000), "copies": (1, 1000), "steps": (1, 2**32), "at": (0, 4096), "best": (1, 1000)}
 OF_THE_RUN = {"vocab_size": "the tokenizer's: tokenizer.vocab_size", "seed": "the run's: --seed",
-              "validation_split": "the recipe's: held_out"}  # fmt: skip
+              "validation_split": "the recipe's: held_out",
+              **dict.fromkeys(("run_start", "run_rate", "run_end", "rewarmed"), "the run's own")}  # fmt: skip
 
 
 def numbers() -> list[str]:
@@ -167,13 +181,13 @@ class _Reader:
             if not NAME.fullmatch(model):
                 raise self.fail(f"{preset}.stages", f"the name {model[:64]}... would be too long; 64 characters are the most")
         defaults: dict[str, Any] = {"validation_split": 0.0}
+        base = defaults_of(preset)
         if preset == "modern":  # the decay ends with the run
-            base = PRESETS[preset].training
-            warmup = min(base.warmup_steps, max(1, plan.steps // 10))
+            warmup = min(100, max(1, plan.steps // 10))
             defaults |= {"warmup_steps": warmup, "decay_steps": max(1, plan.steps - warmup)}
-        self.settings(f"{preset}.training", PRESETS[preset].training, own["training"])
+        self.settings(f"{preset}.training", base, own["training"])
         try:
-            training = replace(PRESETS[preset].training, **defaults | own["training"])
+            training = replace(base, **defaults | own["training"])
         except ConfigError as error:  # as of the number of all steps
             raise self.fail(f"{preset}.training", str(error)) from error
         for index, stage in enumerate(stages):

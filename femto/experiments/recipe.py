@@ -9,11 +9,11 @@ import json
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from femto.config import ModelConfig, TrainConfig, added, without_as_before
+from femto.config import PRESETS, ModelConfig, TrainConfig, added, as_before, without_as_before
 from femto.errors import RecipeError
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -23,6 +23,11 @@ MAX_MODELS = 10_000  # of a run
 def numbered(name: str, count: int) -> list[str]:
     """NAME, or NAME1, NAME2, ... if there are several."""
     return [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
+
+
+def defaults_of(preset: str) -> TrainConfig:
+    """The settings of training that a recipe changes: those of the preset, without what came after the first recipes."""
+    return replace(PRESETS[preset].training, **as_before(TrainConfig), warmup_steps=100)
 
 
 @dataclass(frozen=True)

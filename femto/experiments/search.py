@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from femto.config import PRESETS, updated
-from femto.experiments.recipe import Init, InsertLayer, Keep, Plan, Recipe, Stage, Train
+from femto.experiments.recipe import Init, InsertLayer, Keep, Plan, Recipe, Stage, Train, defaults_of
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ def recipe(
         stages += [Train(count, snapshot=f"chk{index}") for index, count in enumerate(size.later_steps, 1)]
         stages.append(Keep(best))
     stages.append(Train(steps))
-    base = PRESETS[preset]
+    settings = defaults_of(preset)
     shape = {
         "num_tokens": num_tokens,
         "embedding_degree": size.embedding_degree,
         "num_layers": size.num_layers,
         "num_heads": size.num_heads,
     }
-    plan = Plan(tuple(stages), (), base.model | shape, base.training, tokenizer or {"kind": "ascii"})
+    plan = Plan(tuple(stages), (), PRESETS[preset].model | shape, settings, tokenizer or {"kind": "ascii"})
     if preset == "modern":
-        plan = replace(plan, training=replace(base.training, decay_steps=plan.steps))
+        plan = replace(plan, training=replace(settings, decay_steps=plan.steps))
     plan = replace(plan, training=updated(plan.training, training))
     return Recipe("search", "the best of a population", "text", 0.0, {preset: plan}, {}, "", "", Path())

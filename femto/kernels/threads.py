@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from femto._kernels import core
 from femto.errors import ConfigError
@@ -43,12 +44,16 @@ _chosen = False  # whether somebody said how many threads, rather than femto
 _found = 1  # the threads that femto found at its start
 
 
-def set_num_threads(threads: int) -> None:
+def set_num_threads(threads: int | Literal["auto"]) -> None:
     """Let kernels use up to so many threads (1 to 4096), in the whole process. Changes no bit of any result.
 
-    femto then keeps to it, also where fewer would be faster beside other programs.
+    femto then keeps to it, also where fewer would be faster beside other programs. "auto" is what femto chooses at its start,
+    from the environment and the machine. Raises ConfigError for an environment that says no number.
     """
     global _chosen
+    if threads == "auto":
+        apply_threads()
+        return
     core.set_num_threads(threads)
     _chosen = True
 
@@ -127,11 +132,17 @@ def _cgroup_quota() -> int | None:
     return min(limits, default=None)
 
 
+def apply_threads() -> None:
+    """Set the kernels' threads from the environment and the machine. Raises ConfigError."""
+    global _found, _chosen
+    _found = default_num_threads()
+    _chosen = chosen_by_environment() is not None
+    use_threads(_found)
+
+
 def apply_environment() -> None:
     """Set the kernels' threads and, when FEMTO_ISA names one, their instruction set. Raises ConfigError."""
-    global _found
-    _found = default_num_threads()
-    (use_threads if chosen_by_environment() is None else set_num_threads)(_found)
+    apply_threads()
     wanted = os.environ.get("FEMTO_ISA")
     if wanted:
         try:

@@ -40,13 +40,18 @@ SESSION = b'{"event": "session"'  # of a line after which all lines are of the m
 
 @contextmanager
 def appending(
-    path: str, model: str, checkpoint: Checkpoint, dataset: str, validation_dataset: str | None = None
+    path: str,
+    model: str,
+    checkpoint: Checkpoint,
+    dataset: str,
+    training: config.TrainConfig | None = None,
+    validation_dataset: str | None = None,
 ) -> Iterator[Metrics]:
     """Metrics of a session of a checkpoint, appended to the file at `path`, which other processes are kept out of.
 
     model, dataset, validation_dataset: what the lines call them; the path of the model. So that the file has each step of the
     model once, steps that the model has not are dropped: a killed process told of them and did not save them. Lines of other
-    models stay.
+    models stay. training: the settings of the session, as of `Session.ahead`; those of the checkpoint, if not given.
 
     Raises DataError if the file holds other things, cannot be written, or is in use.
     """
@@ -72,7 +77,7 @@ def appending(
         about = {"model_id": model_id, "steps": steps, "dataset": dataset}
         if validation_dataset is not None:
             about["validation_dataset"] = validation_dataset
-        metrics.write({"event": "session", **about, **config.to_json(checkpoint.training)})
+        metrics.write({"event": "session", **about, **config.to_json(training or checkpoint.training)})
         yield metrics
 
 

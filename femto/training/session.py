@@ -10,9 +10,9 @@ from femto import data
 from femto.checkpoint import Checkpoint
 from femto.data import Dataset
 from femto.errors import ConfigError
-from femto.optimizers.schedule import settled
 from femto.system.text import described
 from femto.training import notes
+from femto.training.ahead import Ahead, ahead
 from femto.training.evaluation import Loss, evaluate
 from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
@@ -66,7 +66,9 @@ class Session:
 
     best_path: a file that always has the model of the best validation so far, also across sessions. patience: end after so many
     validations in a row, also of earlier sessions, that are no better than the best; 0: never. snapshot_every: steps between
-    copies of the model that stay, as NAME-STEP.dat beside `path`.
+    copies of the model that stay, as NAME-STEP.dat beside `path`. rewarm: the learning rate rises again, from what it is to its
+    highest, over the warm-up, and the decay begins anew; the optimiser keeps its state. A session that goes on with one that was
+    begun so, to the same last step, does not begin again.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Session:
         best_path: str | None = None,
         patience: int = 0,
         snapshot_every: int | None = None,
+        rewarm: bool = False,
     ) -> None:
         for name, value, least in (
             ("save_every", save_every, 1),
@@ -103,6 +106,7 @@ class Session:
         self.held_out, self.training_ids, self.on_non_finite = held_out, training_ids, on_non_finite
         self.save_every, self.validate_every = save_every, validate_every
         self.best_path, self.patience, self.snapshot_every = best_path, patience, snapshot_every
+        self.rewarm = rewarm
         self._told_overfitting = False
         sessions = checkpoint.history.sessions()
         same_text = bool(sessions) and sessions[-1]["dataset"].get("sha256") == dataset.sha256
@@ -125,11 +129,15 @@ class Session:
             found.append(notes.trained_on_validation(history, dataset, held_out))
         return [note for note in found if note]
 
+    def ahead(self, steps: int) -> Ahead:
+        """The learning rate of the next `steps` steps, if they are run; as text, one line. steps: at least 1."""
+        return ahead(self.checkpoint, steps, self.rewarm)
+
     def run(self, steps: int, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
         """Train up to `steps` steps; `stop` is asked after each, and ends the session with a save and no further validation.
 
-        If the settings do not say over how many steps the learning rate decays, it is until the last of these: a run that is
-        stopped and goes on to the same last step is the same as one that is not.
+        If the settings do not say over how many steps the learning rate rises and decays, these steps decide it (`ahead`): a run
+        that is stopped and goes on to the same last step is the same as one that is not.
 
         The end saves, also when the consumer closes the iterator or an error of its own closes it (`contextlib.closing`). Not
         after TrainingError: then the file stays as it was last saved. Raises TrainingError and CheckpointError.
@@ -142,8 +150,9 @@ class Session:
             if path is not None:
                 checkpoints.check_target(path)
         checkpoint = self.checkpoint
-        settings = settled(checkpoint.training, checkpoint.optimizer.step if checkpoint.optimizer else 0, steps)
-        trainer = Trainer(checkpoint, self.training_ids, settings=settings, on_non_finite=self.on_non_finite)
+        plan = self.ahead(steps)
+        checkpoint.training = plan.training
+        trainer = Trainer(checkpoint, self.training_ids, settings=plan.settings, on_non_finite=self.on_non_finite)
         require_finite(checkpoint.model, checkpoint.history.num_steps + 1, checkpoint.training)
         trainer.start_session(self.dataset, self.held_out)
         last_save, interval, unsaved = time.monotonic(), SAVE_SECONDS, False

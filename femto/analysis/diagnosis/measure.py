@@ -34,7 +34,8 @@ from femto.model.buffers import Floats
 from femto.model.linear import Pass
 from femto.model.norms import Norm
 from femto.optimizers.clipping import norm
-from femto.optimizers.schedule import learning_rate
+from femto.optimizers.schedule import learning_rate, peak_step
+from femto.training.ahead import last_settings
 from femto.training.overfitting import overfitting
 from femto.training.trainer import micro_batch_size
 
@@ -218,13 +219,10 @@ class _Measurement:
         )
 
     def _settings(self) -> TrainConfig:
-        """Those of the training; a decay that ends with each run ends where that of the last one did."""
-        training, sessions = self.checkpoint.training, self.checkpoint.history.sessions()
-        if training.decay_steps is None and sessions:
-            last = sessions[-1].get("training")
-            steps = last.get("decay_steps") if isinstance(last, dict) else None
-            return replace(training, decay_steps=steps if type(steps) is int and 0 <= steps < 2**32 else None)
-        return training
+        """Those of the training; what a run decides of its learning rate is as in the last one."""
+        training, last = self.checkpoint.training, last_settings(self.checkpoint)
+        lengths = {name: getattr(last, name) for name in ("warmup_steps", "decay_steps") if getattr(training, name) is None}
+        return replace(training, **lengths)
 
     def _updates(self) -> tuple[TrainingReport, Callable[..., float]]:
         """Where training stands, and the update-to-weight ratio of named tensors, from the optimiser's next step on a copy.
@@ -252,7 +250,7 @@ class _Measurement:
         report = TrainingReport(
             steps=self.checkpoint.history.num_steps,
             optimizer_step=step,
-            warmup_steps=settings.warmup_steps,
+            warmup_steps=peak_step(settings),
             learning_rate=rate,
             peak_learning_rate=settings.learning_rate,
             dropout=settings.dropout,

@@ -114,7 +114,7 @@ class TrainingReport:
 
     steps: int
     optimizer_step: int  # counts from the last reset
-    warmup_steps: int
+    warmup_steps: int  # updates before the learning rate is at its peak
     learning_rate: float  # of the next step
     peak_learning_rate: float
     dropout: float

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -22,13 +22,34 @@ KINDS = {  # what stands for a value, by the names that click gives its types
     "float range": "NUMBER",
     "path": "PATH",
     "text": "TEXT",
+    "integer or auto": "INTEGER|auto",
+    "float or auto": "NUMBER|auto",
 }
 
 NUMBERS = {"integer": "a whole number", "integer range": "a whole number", "float": "a number", "float range": "a number"}
+NUMBERS |= {f"{name} or auto": f"auto or {NUMBERS[name]}" for name in ("integer", "float")}
 
 Texts = tuple[str, ...]  # the paths of a text: one, or several
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+if TYPE_CHECKING:
+    AnyType = click.ParamType[Any]
+else:
+    AnyType = click.ParamType  # not generic in every version of click
+
+
+class OrAuto(AnyType):
+    """A number, or `auto`, which says that femto derives it."""
+
+    def __init__(self, number: Any, auto: str | None = None) -> None:
+        """number: a type of numbers, as options have it. auto: what the command is given for `auto`; None: as if nothing was."""
+        self.number, self.auto = click.types.convert_type(number), auto
+        self.name = "float or auto" if self.number.name.startswith("float") else "integer or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.auto if value == "auto" else self.number.convert(value, param, ctx)
 
 
 class Option(click.Option):
@@ -90,6 +111,8 @@ def shown(default: object) -> str:
 
 def in_words(type_: object) -> str:
     """The range of a type of numbers: "0 or more", "above 0", "1 to 4,096"; nothing for other types."""
+    if isinstance(type_, OrAuto):
+        type_ = type_.number
     if not isinstance(type_, click.IntRange | click.FloatRange) or type_.min is None:
         return ""
     if type_.max is not None:
@@ -103,7 +126,7 @@ def option(*declarations: str, **attributes: Any) -> Callable[[Decorated], Decor
 
 
 def by_role_option(declaration: str, field: str, default_text: str, help: str) -> Callable[[Decorated], Decorated]:
-    """An option of ROLE=NUMBER that may be given once for each role: a dictionary, with None for ROLE= alone."""
+    """An option of ROLE=NUMBER that may be given once for each role: a dictionary, with None for ROLE=auto and ROLE= alone."""
 
     def parse(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, float | None]:
         found: dict[str, float | None] = {}
@@ -112,14 +135,14 @@ def by_role_option(declaration: str, field: str, default_text: str, help: str) -
             if role in found:
                 raise click.BadParameter(f"{role!r} is given twice", ctx, parameter)
             try:
-                found[role] = float(number) if number else None
+                found[role] = float(number) if number not in ("", "auto") else None
             except ValueError:
                 equals = ""
             if not equals or "_" in number:
                 raise click.BadParameter(f"expected ROLE=NUMBER, such as bias=0, got {value!r}", ctx, parameter)
         return found
 
-    roles = f"ROLE=NUMBER, ROLE one of {', '.join(ROLES)}, NUMBER from 0 to 1000; once for each role; ROLE= takes it back"
+    roles = f"ROLE=NUMBER, ROLE one of {', '.join(ROLES)}, NUMBER from 0 to 1000; once for each role; ROLE=auto takes it back"
     return option(declaration, field, multiple=True, callback=parse, values=roles, default_text=default_text, help=help)
 
 
@@ -141,7 +164,7 @@ def one_or_several(ctx: click.Context, parameter: click.Parameter, values: Texts
     return values or None
 
 
-def set_threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
+def set_threads(ctx: click.Context, parameter: click.Parameter, value: int | Literal["auto"] | None) -> None:
     if value is not None:
         from femto import kernels
 
@@ -211,7 +234,7 @@ context_option = option(
 )
 threads_option = option(
     "--threads",
-    type=click.IntRange(1, 4096),
+    type=OrAuto(click.IntRange(1, 4096), "auto"),
     callback=set_threads,
     expose_value=False,
     default_text="FEMTO_THREADS or OMP_NUM_THREADS, else the number of physical cores",
