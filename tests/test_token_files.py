@@ -166,6 +166,7 @@ def test_where_documents_end_and_the_tokenizer_make_another_token_file(cache, te
 
 def test_a_separator_of_documents_stands_between_files(large):
     Path("other.txt").write_text(STORY)
+    settle("other.txt")
     paths, separated = ["large.txt", "other.txt"], BpeTokenizer.keeping(BPE, [], "<|end|>")
     for tokenizer in (separated, BPE, separated):
         seen = []
@@ -173,7 +174,6 @@ def test_a_separator_of_documents_stands_between_files(large):
         in_memory = data.from_documents("", [Path(path).read_bytes() for path in paths], tokenizer)
         assert np.array_equal(found.ids, in_memory.ids)
         assert (found.sha256, found.num_bytes) == (in_memory.sha256, in_memory.num_bytes)
-        settle("other.txt")
     assert not seen  # both are known by then: nothing is read
     assert (found.ids == separated.tokens.index(b"<|end|>")).sum() == 1
 
