@@ -139,7 +139,7 @@ def test_no_encoding_loses_or_garbles_anything(model, encoding):
 
     CliRunner().invoke(main, ["train", "--steps", "20", "--quiet"])
     info = said("info").decode(encoding)
-    assert ("▇" in info) == (encoding == "utf-8") and ("\\u2587" in info) == (encoding != "utf-8")
+    assert ("█" in info) == (encoding == "utf-8") and ("\\u2588" in info) == (encoding != "utf-8")
     Path("dumped.json").write_bytes(said("dump-tokenizer"))
     assert femto.tokenizers.load("dumped.json") == femto.load(model).tokenizer
     # a prompt comes out as it went in, or escaped; and the model gets its very bytes
