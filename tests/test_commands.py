@@ -168,7 +168,7 @@ def test_metrics_have_each_step_once_whatever_was_killed_and_other_models_beside
     command = ["train", "--batch-size", 4, "--save-every", 50, "--metrics", "m.jsonl"]
     run(*command, "--model", "b.dat", "--steps", 150, "--quiet")
     killed = process(*command, "--model", "./a.dat", "--until", 100_000)
-    while "step 100 " not in killed.stderr.readline():
+    while not killed.stderr.readline().startswith("step 100 "):
         pass
     refused = run(*command, "--model", "b.dat", "--steps", 1, status=1).stderr
     assert refused == (

@@ -41,7 +41,7 @@ def model(tmp_path, monkeypatch):
 def until_it_trains(stream) -> None:
     """Wait for a first step: on a terminal too, where lines end otherwise."""
     seen = b""
-    while b"step " not in seen:
+    while b"  loss " not in seen:
         some = os.read(stream, 1000)
         assert some, seen
         seen += some
