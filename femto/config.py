@@ -21,8 +21,14 @@ ROLES = ("embedding", "matrix", "gain", "bias", "head")  # of tensors: femto.mod
 LATEST_NUMERICS = 1
 
 CHOICES = ("block", "positional_encoding", "initializer", "norm", "decay", "schedule", "optimizer")  # fields: one of several
-AUTO: dict[str, int | None] = {"micro_batch_size": 0, "warmup_steps": None, "decay_steps": None}  # fields: what "auto" is there
+AUTO: dict[str, int | None] = {
+    "micro_batch_size": 0,
+    "warmup_steps": None,
+    "decay_steps": None,
+    "parts": 0,
+}  # fields: what "auto" is there
 
+PARTS = tuple(2**power for power in range(7))  # the numbers of parts that a batch may have
 MAX_TOKENS = 65_536
 MAX_VOCABULARY = 65_536
 MAX_LAYERS = 4096
@@ -129,7 +135,7 @@ class TrainConfig:
     """
 
     batch_size: int = 16  # B, windows of T+1 tokens a step
-    micro_batch_size: int = 0  # windows computed at a time; 0: as many as training.ACTIVATION_BYTES holds
+    micro_batch_size: int = 0  # windows of a part computed at a time; 0: see training.partition
     dropout: float = 0.0  # probability, on attention and on the output of each half of a block
     learning_rate: float = 0.003  # peak, reached after the warm-up
     min_learning_rate: float = 0.00003  # where the decay ends, and what is used after it
@@ -146,6 +152,7 @@ class TrainConfig:
     optimizer: str = added("adamw")  # one of OPTIMIZERS
     learning_rate_factors: dict[str, float] = added({})  # by role of a tensor, one of ROLES; 1 for the others
     weight_decays: dict[str, float] = added({})  # by role; weight_decay for the others
+    parts: int = added(1, default=0)  # of the batch, with a gradient each; a power of two; 0: see training.partition
     schedule: str = added("life", default="run")  # one of SCHEDULES
     # Where the schedule stands, which sessions write: settings that nobody chooses.
     run_start: int = added(0)  # updates of the optimiser before the run that the schedule belongs to
@@ -176,6 +183,11 @@ class TrainConfig:
         if type(micro) is not int or micro < 0 or (micro and self.batch_size % micro):
             message = f"micro_batch_size must be auto (or 0), or divide batch_size {self.batch_size}, got {brief(micro)}"
             raise ConfigError(message, "micro_batch_size")
+        if type(self.parts) is not int or self.parts not in (0, *PARTS) or self.batch_size % ((self.parts or 1) * (micro or 1)):
+            windows = f"{self.batch_size} windows" + (f" in micro-batches of {micro}" if micro else "")
+            raise ConfigError(
+                f"parts must be auto (or 0), or 1, 2, 4 … 64 and divide {windows}, got {brief(self.parts)}", "parts"
+            )
         for name, lowest_rate, limit in (
             ("dropout", 0.0, 0.99),
             ("learning_rate", 0.0, 1e3),

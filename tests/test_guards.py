@@ -175,7 +175,9 @@ def test_what_does_not_fit_is_refused_with_the_numbers(monkeypatch):
         memory.require({"one": there, "two": there, "none": 0}, "twice", "take less")
     monkeypatch.setattr(memory, "available", lambda: 20_000)
     made = new()
-    with pytest.raises(ResourceError, match=r"training this model .* \(gradients 16.6 KiB, AdamW's state 33.2 KiB, activ"):
+    with pytest.raises(
+        ResourceError, match=r"training this model .* \(gradients of 2 parts 33.2 KiB, AdamW's state 33.2 KiB, activ"
+    ):
         Trainer(made, data.from_text("text", TEXT, made.tokenizer).ids)
     assert made.optimizer is None
 

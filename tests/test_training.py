@@ -14,8 +14,8 @@ from femto.errors import ConfigError, DataError, TrainingError
 from femto.model import Graph, Model, activation_floats
 from femto.optimizers.schedule import learning_rate
 from femto.training import Trainer, evaluate
+from femto.training.partition import activation_bytes, partition
 from femto.training.session import OutOfPatience, Saved, Session, Validation, best_path
-from femto.training.trainer import activation_bytes, micro_batch_size
 
 TEXT = "the quick brown fox jumps over the lazy dog; " * 60
 
@@ -175,10 +175,10 @@ def test_a_session_validates_on_the_held_out_part_and_saves_at_the_end(tmp_path)
 
 def test_memory_of_a_micro_batch_is_bounded():
     large = ModelConfig(1054, 80, 768, 8, 16)
-    size = micro_batch_size(large, TrainConfig())
+    size = partition(large, TrainConfig(parts=1)).micro_batch_size
     assert size == 16
     assert activation_bytes(large) * size < 590e6
-    assert micro_batch_size(ModelConfig(257), TrainConfig(batch_size=32)) == 32
+    assert partition(ModelConfig(257), TrainConfig(batch_size=32, parts=1)).micro_batch_size == 32
 
 
 @given(
@@ -199,7 +199,7 @@ def test_a_dry_run_counts_what_a_graph_takes(head_size, heads, layers, vocab_siz
     assert counted + d - 3 == layers * (16 * d + 2 * heads + 4) + 15 * d + vocab_size  # numerics 1 splits batches by this
 
 
-def test_numerics_1_splits_a_batch_as_it_always_did():
+def test_one_part_is_split_as_it_always_was():
     def first_rule(config, batch):
         d, heads = config.embedding_degree, config.num_heads
         floats = config.num_layers * (16 * d + 2 * heads + 4) + 15 * d + config.vocab_size
@@ -209,8 +209,9 @@ def test_numerics_1_splits_a_batch_as_it_always_did():
     sizes = set()
     for config in (ModelConfig(257, t, d, layers, 4) for t in (80, 1024) for d in (64, 768, 1600) for layers in (4, 12, 48)):
         for batch in (16, 24, 32):
-            sizes.add(micro_batch_size(config, TrainConfig(batch_size=batch)))
-            assert micro_batch_size(config, TrainConfig(batch_size=batch)) == first_rule(config, batch)
+            size = partition(config, TrainConfig(batch_size=batch, parts=1)).micro_batch_size
+            sizes.add(size)
+            assert size == first_rule(config, batch)
     assert len(sizes) > 8
 
 

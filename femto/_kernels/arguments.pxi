@@ -4,7 +4,9 @@
 
 cdef enum:
     MAX_ARGUMENTS = 12
+    MAX_LIVE = 2
 
+cdef int64_t LOWEST = -2**63, HIGHEST = 2**63 - 1
 cdef int64_t MAX_FIRST = 2**40  # rows or sequences of a batch before the first of a call
 
 cdef enum Access:
@@ -20,12 +22,7 @@ cdef class Arguments:
 
     A kernel's function takes its arrays, which fills its struct, and then always goes:
 
-        arrays.check_overlap()
-        with nogil:
-            arrays.start()
-            status = femto_name(&p)
-            arrays.stop()
-        if arrays.finish(status):
+        if arrays.call(femto_name_call, &p, sizeof(p)):
             arrays.report("name", {sizes by name}, (what is fused to it), floating-point operations)
     """
 
@@ -34,6 +31,15 @@ cdef class Arguments:
     cdef Access access[MAX_ARGUMENTS]
     cdef int count
     cdef double started, stopped  # 0 when nobody wants to know
+    cdef Tape tape  # that the call was recorded to
+    cdef list live, live_names
+    cdef LiveLimits limits[MAX_LIVE]
+    cdef void *live_fields[MAX_LIVE]
+    cdef int live_bytes[MAX_LIVE]
+    cdef int live_count
+
+    def __cinit__(self):
+        self.live, self.live_names = [], []
 
     def __dealloc__(self):
         cdef int i
@@ -118,29 +124,49 @@ cdef class Arguments:
                                  f"pass another array as one of them")
         return 0
 
-    cdef void start(self) noexcept nogil:
-        if timing:
-            self.started = perf_counter()
+    cdef int64_t number(self, object value, str name, int64_t lowest, int64_t highest, void *field, int bytes) except? -1:
+        """An integer of the struct, at `field`, of so many bytes; a Live one is read again by a tape."""
+        cdef int64_t number = integer(value, name, lowest, highest)
+        if isinstance(value, Live) and femto_recording() != NULL:
+            if self.live_count == MAX_LIVE:
+                raise ValueError(f"{name}: more than {MAX_LIVE} numbers of one call are live")
+            self.live.append(value)
+            self.live_names.append(name)
+            self.limits[self.live_count].lowest, self.limits[self.live_count].highest = lowest, highest
+            self.live_fields[self.live_count], self.live_bytes[self.live_count] = field, bytes
+            self.live_count += 1
+        return number
 
-    cdef void stop(self) noexcept nogil:
-        if self.started > 0.0:
-            self.stopped = perf_counter()
-
-    cdef bint finish(self, int status) except -1:
-        """Whether the call was timed, and is to be reported."""
+    cdef bint call(self, femto_call function, const void *arguments, size_t size) except -1:
+        """Check for shared memory, then call the kernel, or record the call; returns whether it is to be reported."""
+        cdef int status
+        self.check_overlap()
+        self.tape = <Tape>femto_recording() if femto_recording() != NULL else None
+        if self.tape is not None:
+            self.tape.add(self, function, arguments, size)
+            return True
+        with nogil:
+            if timing:
+                self.started = perf_counter()
+            status = function(arguments)
+            if self.started > 0.0:
+                self.stopped = perf_counter()
         if status:
             raise MemoryError("no memory for a kernel's scratch space")
         return self.started > 0.0
 
     cdef int report(self, str operation, dict sizes, tuple extras=(), double flops=0.0) except -1:
+        """Tell the timing hook of the call, or the tape what to tell it."""
         cdef object hook = timing_hook
         cdef Py_ssize_t nbytes = 0
         cdef int i
-        if hook is None:
-            return 0
         for i in range(self.count):
             nbytes += self.views[i].len
-        hook(operation, sizes, extras, flops, nbytes, self.started, self.stopped - self.started)
+        if self.tape is not None:
+            self.tape.descriptions[self.tape.tape.call_count - 1] = (operation, sizes, extras, flops, nbytes)
+            self.tape = None
+        elif hook is not None:
+            hook(operation, sizes, extras, flops, nbytes, self.started, self.stopped - self.started)
         return 0
 
 
@@ -211,13 +237,14 @@ cdef int64_t integer(object value, str name, int64_t lowest, int64_t highest) ex
     return number
 
 
-cdef int set_dropout(femto_dropout_settings *dropout, double probability, object seed, object step, object site) except -1:
+cdef int set_dropout(femto_dropout_settings *dropout, Arguments arrays, double probability, object seed, object step,
+                     object site) except -1:
     if not 0.0 <= probability < 1.0:
         raise ValueError(f"dropout: expected 0 <= probability < 1, got {probability}")
     cdef uint64_t key = index(seed) & 0xFFFFFFFFFFFFFFFF
     dropout.seed[0] = <uint32_t>key
     dropout.seed[1] = <uint32_t>(key >> 32)
-    dropout.stream[0] = index(step) & 0xFFFFFFFF
+    dropout.stream[0] = <uint32_t>arrays.number(step, "step", LOWEST, HIGHEST, &dropout.stream[0], 4)
     dropout.stream[1] = index(site) & 0xFFFFFFFF
     dropout.scale = <float>(1.0 / (1.0 - probability))
     dropout.threshold = 65536

@@ -9,7 +9,7 @@ cdef extern from "attention.h" nogil:
         int64_t batch, tokens, heads, head_size
         int64_t first_sequence
         femto_dropout_settings dropout
-    int femto_attention_forward(const femto_attention_forward_arguments *p)
+    int femto_attention_forward_call(const void *p)
 
     ctypedef struct femto_attention_backward_arguments:
         femto_attention_forward_arguments forward
@@ -17,7 +17,15 @@ cdef extern from "attention.h" nogil:
         int64_t ld_dout
         float *dqkv
         int64_t ld_dqkv
-    int femto_attention_backward(const femto_attention_backward_arguments *p)
+    int femto_attention_backward_call(const void *p)
+
+    ctypedef struct femto_cache_store_arguments:
+        float *keys
+        float *values
+        const float *qkv
+        int64_t ld_qkv
+        int64_t rows, heads, head_size, capacity, first
+    int femto_cache_store_call(const void *p)
 
     ctypedef struct femto_attention_decode_arguments:
         float *out
@@ -25,7 +33,7 @@ cdef extern from "attention.h" nogil:
         const float *keys
         const float *values
         int64_t heads, head_size, length, capacity
-    int femto_attention_decode(const femto_attention_decode_arguments *p)
+    int femto_attention_decode_call(const void *p)
 
 
 cdef int set_attention(femto_attention_forward_arguments *p, Arguments arrays, object qkv, object out, object row_max,
@@ -40,7 +48,7 @@ cdef int set_attention(femto_attention_forward_arguments *p, Arguments arrays, o
     p.out = arrays.matrix(out, b"out", batch * tokens, d, access, &p.ld_out)
     p.row_max = <float *>arrays.flat(row_max, b"row_max", batch * heads * tokens, access, False)
     p.row_scale = <float *>arrays.flat(row_scale, b"row_scale", batch * heads * tokens, access, False)
-    set_dropout(&p.dropout, dropout, seed, step, site)
+    set_dropout(&p.dropout, arrays, dropout, seed, step, site)
     p.first_sequence = integer(first_sequence, "first_sequence", 0, MAX_FIRST)
     return 0
 
@@ -57,15 +65,9 @@ def attention_forward(object out, object row_max, object row_scale, object qkv, 
                       object first_sequence):
     cdef Arguments arrays = Arguments()
     cdef femto_attention_forward_arguments p
-    cdef int status
     set_attention(&p, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, dropout, seed, step, site,
                   first_sequence, WRITE)
-    arrays.check_overlap()
-    with nogil:
-        arrays.start()
-        status = femto_attention_forward(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_attention_forward_call, &p, sizeof(p)):
         report_attention(arrays, "attention_forward", &p, 2)
 
 
@@ -74,39 +76,50 @@ def attention_backward(object dqkv, object dout, object out, object row_max, obj
                        object seed, object step, object site, object first_sequence):
     cdef Arguments arrays = Arguments()
     cdef femto_attention_backward_arguments p
-    cdef int status
     set_attention(&p.forward, arrays, qkv, out, row_max, row_scale, batch, tokens, heads, head_size, dropout, seed, step, site,
                   first_sequence, READ)
     p.dout = arrays.matrix(dout, b"dout", batch * tokens, heads * head_size, READ, &p.ld_dout)
     p.dqkv = arrays.matrix(dqkv, b"dqkv", batch * tokens, 3 * heads * head_size, WRITE, &p.ld_dqkv)
-    arrays.check_overlap()
-    with nogil:
-        arrays.start()
-        status = femto_attention_backward(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_attention_backward_call, &p, sizeof(p)):
         report_attention(arrays, "attention_backward", &p.forward, 4)  # the scores that are computed again do not count
+
+
+cdef int64_t padded_head(int64_t heads, int64_t head_size, int64_t capacity) except -1:
+    """The columns that a cache has for the values of a head."""
+    if heads < 1 or head_size < 1 or capacity < 16 or capacity % 16:
+        raise ValueError(f"keys: expected (heads, head size, capacity), all positive, and capacity a multiple of 16, "
+                         f"got ({heads}, {head_size}, {capacity})")
+    return (head_size + 15) // 16 * 16
+
+
+def cache_store(object qkv, object keys, object values, int64_t heads, int64_t head_size, int64_t capacity, object first):
+    cdef Arguments arrays = Arguments()
+    cdef femto_cache_store_arguments p
+    cdef int64_t padded = padded_head(heads, head_size, capacity)
+    cdef Py_buffer *view = arrays.take(qkv, b"qkv", READ, False)
+    if view.ndim != 2 or view.shape[1] != 3 * heads * head_size or view.shape[0] > capacity:
+        raise ValueError(f"qkv: expected shape (at most {capacity}, {3 * heads * head_size}), got {shape_of(view)}")
+    arrays.rows_of(view, b"qkv", &p.ld_qkv)
+    p.qkv = <const float *>view.buf
+    p.rows, p.heads, p.head_size, p.capacity = view.shape[0], heads, head_size, capacity
+    p.keys = <float *>arrays.flat(keys, b"keys", heads * head_size * capacity, WRITE, False)
+    p.values = <float *>arrays.flat(values, b"values", heads * capacity * padded, WRITE, False)
+    p.first = arrays.number(first, "first", 0, capacity - p.rows, &p.first, 8)
+    if arrays.call(femto_cache_store_call, &p, sizeof(p)):
+        arrays.report("cache_store", {"rows": p.rows, "heads": heads, "head_size": head_size, "capacity": capacity})
 
 
 def attention_decode(object out, object query, object keys, object values, int64_t heads, int64_t head_size, object length,
                      int64_t capacity):
     cdef Arguments arrays = Arguments()
     cdef femto_attention_decode_arguments p
-    cdef int64_t padded = (head_size + 15) // 16 * 16
-    cdef int status
-    if heads < 1 or head_size < 1 or capacity % 16 or not 1 <= index(length) <= capacity:
-        raise ValueError(f"keys: expected capacity a multiple of 16 and 1 <= length <= capacity, "
-                         f"got heads {heads}, head size {head_size}, length {length}, capacity {capacity}")
-    p.heads, p.head_size, p.length, p.capacity = heads, head_size, length, capacity
+    cdef int64_t padded = padded_head(heads, head_size, capacity)
+    p.heads, p.head_size, p.capacity = heads, head_size, capacity
+    p.length = arrays.number(length, "length", 1, capacity, &p.length, 8)
     p.query = <const float *>arrays.flat(query, b"query", heads * head_size, READ, False)
     p.keys = <const float *>arrays.flat(keys, b"keys", heads * head_size * capacity, READ, False)
     p.values = <const float *>arrays.flat(values, b"values", heads * capacity * padded, READ, False)
     p.out = <float *>arrays.flat(out, b"out", heads * head_size, WRITE, False)
-    arrays.check_overlap()
-    with nogil:
-        arrays.start()
-        status = femto_attention_decode(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_attention_decode_call, &p, sizeof(p)):
         arrays.report("attention_decode", {"heads": heads, "head_size": head_size, "length": p.length, "capacity": capacity},
                       (), 4.0 * <double>(heads * head_size) * <double>p.length)

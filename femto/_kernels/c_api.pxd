@@ -10,6 +10,8 @@ cdef extern from "femto.h" nogil:
         uint32_t threshold
         float scale
 
+    ctypedef int (*femto_call)(const void *arguments) noexcept nogil
+
     void femto_initialize()
     void femto_set_threads(int threads)
     int femto_get_threads()

@@ -10,6 +10,8 @@ from cpython.buffer cimport (
 )
 from cpython.time cimport perf_counter
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
 
 cimport cython
 from operator import index
@@ -49,9 +51,11 @@ def set_num_threads(object threads):
 
 
 include "timing.pxi"
+include "tape.pxi"
 include "arguments.pxi"
 include "matmul.pxi"
 include "layer_norm.pxi"
 include "attention.pxi"
 include "tokens.pxi"
 include "elementwise.pxi"
+include "parts.pxi"

@@ -8,7 +8,7 @@ cdef extern from "layer_norm.h" nogil:
         const float *bias
         float epsilon
         int64_t rows, columns
-    int femto_layer_norm_forward(const femto_layer_norm_forward_arguments *p)
+    int femto_layer_norm_forward_call(const void *p)
 
     ctypedef struct femto_layer_norm_backward_arguments:
         float *dx
@@ -21,13 +21,12 @@ cdef extern from "layer_norm.h" nogil:
         const float *gain
         const float *residual
         int64_t rows, columns
-    int femto_layer_norm_backward(const femto_layer_norm_backward_arguments *p)
+    int femto_layer_norm_backward_call(const void *p)
 
 
 def layer_norm_forward(object out, object mean, object rstd, object x, object gain, object bias, float epsilon):
     cdef Arguments arrays = Arguments()
     cdef femto_layer_norm_forward_arguments p
-    cdef int status
     cdef Py_buffer *view = arrays.take(gain, b"gain", READ, False)
     if view.ndim != 1 or view.shape[0] < 1:
         raise ValueError(f"gain: expected a vector of at least one column, got shape {shape_of(view)}")
@@ -41,12 +40,7 @@ def layer_norm_forward(object out, object mean, object rstd, object x, object ga
     p.mean = <float *>arrays.flat(mean, b"mean", p.rows, WRITE, False)
     p.rstd = <float *>arrays.flat(rstd, b"rstd", p.rows, WRITE, False)
     p.epsilon = epsilon
-    arrays.check_overlap()
-    with nogil:
-        arrays.start()
-        status = femto_layer_norm_forward(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_layer_norm_forward_call, &p, sizeof(p)):
         arrays.report("layer_norm_forward", {"rows": p.rows, "columns": p.columns})
 
 
@@ -54,7 +48,6 @@ def layer_norm_backward(object dx, object dgain, object dbias, object dout, obje
                         object residual):
     cdef Arguments arrays = Arguments()
     cdef femto_layer_norm_backward_arguments p
-    cdef int status
     p.gain = <const float *>arrays.flat(gain, b"gain", -1, READ, False)
     p.columns = arrays.views[0].len // 4
     if p.columns < 1:
@@ -70,12 +63,7 @@ def layer_norm_backward(object dx, object dgain, object dbias, object dout, obje
     p.dx = <float *>arrays.flat(dx, b"dx", p.rows * p.columns, WRITE_IN_PLACE, False)
     p.dgain = <float *>arrays.flat(dgain, b"dgain", p.columns, WRITE, False)
     p.dbias = <float *>arrays.flat(dbias, b"dbias", p.columns, WRITE, False)
-    arrays.check_overlap()
-    with nogil:
-        arrays.start()
-        status = femto_layer_norm_backward(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_layer_norm_backward_call, &p, sizeof(p)):
         arrays.report("layer_norm_backward", {"rows": p.rows, "columns": p.columns},
                       ("residual",) if p.residual != NULL else ())
 

@@ -15,7 +15,7 @@ cdef extern from "matmul.h" nogil:
         const float *factor
         int64_t ld_factor
         float *column_sums
-    int femto_matmul(const femto_matmul_arguments *p)
+    int femto_matmul_call(const void *p)
 
 
 def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, object residual, object bias,
@@ -24,7 +24,6 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
     cdef femto_matmul_arguments p
     cdef Py_buffer *view
     cdef int64_t ld, k_of_b
-    cdef int status
     p.initial = p.bias = NULL
     p.slope = NULL
     p.factor = NULL
@@ -68,12 +67,7 @@ def matmul(object out, object a, object b, bint transpose_a, bint transpose_b, o
         if not transpose_a:
             raise ValueError("column_sums: only of a product with transpose_a, the gradient of weights")
         p.column_sums = <float *>arrays.flat(column_sums, b"column_sums", p.n, WRITE, False)
-    arrays.check_overlap()
-    with nogil:
-        arrays.start()
-        status = femto_matmul(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_matmul_call, &p, sizeof(p)):
         fused = {"transpose_a": transpose_a, "transpose_b": transpose_b, "residual": residual is not None,
                  "bias": bias is not None, "factor": factor is not None, "gelu_slope": gelu_slope is not None,
                  "column_sums": column_sums is not None}

@@ -4,8 +4,8 @@ cdef extern from "tokens.h" nogil:
         const float *table
         const float *positions
         const int32_t *tokens
-        int64_t rows, context, vocabulary, columns
-    int femto_embedding_forward(const femto_embedding_forward_arguments *p)
+        int64_t rows, context, vocabulary, columns, first
+    int femto_embedding_forward_call(const void *p)
 
     ctypedef struct femto_embedding_backward_arguments:
         float *dtable
@@ -13,16 +13,16 @@ cdef extern from "tokens.h" nogil:
         const float *dout
         const int32_t *tokens
         int64_t rows, context, vocabulary, columns
-    int femto_embedding_backward(const femto_embedding_backward_arguments *p)
+    int femto_embedding_backward_call(const void *p)
 
     ctypedef struct femto_rotary_arguments:
         float *x
         int64_t ldx
         const float *cosine
         const float *sine
-        int64_t rows, tokens, heads, head_size
+        int64_t rows, tokens, heads, head_size, first
         int inverse
-    int femto_rotary(const femto_rotary_arguments *p)
+    int femto_rotary_call(const void *p)
 
     ctypedef struct femto_cross_entropy_arguments:
         float *losses
@@ -33,21 +33,30 @@ cdef extern from "tokens.h" nogil:
         const int32_t *targets
         float gradient_scale
         int64_t rows, vocabulary
-    int femto_cross_entropy(const femto_cross_entropy_arguments *p)
+    int femto_cross_entropy_call(const void *p)
 
 
 cdef int check_ids(const int32_t *ids, int64_t count, int64_t lowest, int64_t limit, str name) except -1:
-    cdef int64_t i
-    for i in range(count):
-        if ids[i] < lowest or ids[i] >= limit:
-            raise ValueError(f"{name}: id {ids[i]} at position {i} is not from {lowest} to {limit - 1}")
+    """Refuse ids that are not from lowest to limit - 1, now and whenever the call that is being recorded is made."""
+    cdef IdCheck check
+    check.ids, check.count, check.lowest, check.limit = ids, count, lowest, limit
+    require_ids(check, name)
+    if femto_recording() != NULL:
+        (<Tape>femto_recording()).add_id_check(check)
     return 0
 
 
-def embedding_forward(object out, object table, object positions, object tokens, int64_t context):
+cdef int require_ids(IdCheck check, str name) except -1:
+    cdef int64_t i
+    for i in range(check.count):
+        if check.ids[i] < check.lowest or check.ids[i] >= check.limit:
+            raise ValueError(f"{name}: id {check.ids[i]} at position {i} is not from {check.lowest} to {check.limit - 1}")
+    return 0
+
+
+def embedding_forward(object out, object table, object positions, object tokens, int64_t context, object first):
     cdef Arguments arrays = Arguments()
     cdef femto_embedding_forward_arguments p
-    cdef int status
     p.tokens = <const int32_t *>arrays.flat(tokens, b"tokens", -1, READ, True)
     p.rows = arrays.views[0].len // 4
     cdef Py_buffer *view = arrays.take(table, b"table", READ, False)
@@ -63,13 +72,9 @@ def embedding_forward(object out, object table, object positions, object tokens,
     if positions is not None:
         p.positions = <const float *>arrays.flat(positions, b"positions", context * p.columns, READ, False)
     p.out = <float *>arrays.flat(out, b"out", p.rows * p.columns, WRITE, False)
-    arrays.check_overlap()
+    p.first = arrays.number(first, "first", 0, MAX_FIRST, &p.first, 8)
     check_ids(p.tokens, p.rows, 0, p.vocabulary, "tokens")
-    with nogil:
-        arrays.start()
-        status = femto_embedding_forward(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_embedding_forward_call, &p, sizeof(p)):
         arrays.report("embedding_forward", {"rows": p.rows, "vocabulary": p.vocabulary, "columns": p.columns},
                       ("positions",) if p.positions != NULL else ())
 
@@ -77,7 +82,6 @@ def embedding_forward(object out, object table, object positions, object tokens,
 def embedding_backward(object dtable, object dpositions, object dout, object tokens, int64_t context):
     cdef Arguments arrays = Arguments()
     cdef femto_embedding_backward_arguments p
-    cdef int status
     p.tokens = <const int32_t *>arrays.flat(tokens, b"tokens", -1, READ, True)
     p.rows = arrays.views[0].len // 4
     cdef Py_buffer *view = arrays.take(dtable, b"dtable", WRITE, False)
@@ -93,21 +97,15 @@ def embedding_backward(object dtable, object dpositions, object dout, object tok
     if dpositions is not None:
         p.dpositions = <float *>arrays.flat(dpositions, b"dpositions", context * p.columns, WRITE, False)
     p.dout = <const float *>arrays.flat(dout, b"dout", p.rows * p.columns, READ, False)
-    arrays.check_overlap()
     check_ids(p.tokens, p.rows, 0, p.vocabulary, "tokens")
-    with nogil:
-        arrays.start()
-        status = femto_embedding_backward(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_embedding_backward_call, &p, sizeof(p)):
         arrays.report("embedding_backward", {"rows": p.rows, "vocabulary": p.vocabulary, "columns": p.columns},
                       ("positions",) if p.dpositions != NULL else ())
 
 
-def rotary(object x, object cosine, object sine, int64_t tokens, int64_t heads, int64_t head_size, bint inverse):
+def rotary(object x, object cosine, object sine, int64_t tokens, int64_t heads, int64_t head_size, bint inverse, object first):
     cdef Arguments arrays = Arguments()
     cdef femto_rotary_arguments p
-    cdef int status
     cdef Py_buffer *view = arrays.take(x, b"x", WRITE, False)
     if tokens < 1 or heads < 1 or head_size < 1 or view.ndim != 2 or view.shape[1] != heads * head_size:
         raise ValueError(f"x: expected shape (rows, {heads * head_size}), got {shape_of(view)}")
@@ -115,13 +113,9 @@ def rotary(object x, object cosine, object sine, int64_t tokens, int64_t heads, 
     p.rows, p.tokens, p.heads, p.head_size, p.inverse = view.shape[0], tokens, heads, head_size, inverse
     p.x = <float *>view.buf
     p.cosine = <const float *>arrays.flat(cosine, b"cosine", tokens * (head_size // 2), READ, False)
+    p.first = arrays.number(first, "first", 0, MAX_FIRST, &p.first, 8)
     p.sine = <const float *>arrays.flat(sine, b"sine", tokens * (head_size // 2), READ, False)
-    arrays.check_overlap()
-    with nogil:
-        arrays.start()
-        status = femto_rotary(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_rotary_call, &p, sizeof(p)):
         arrays.report("rotary", {"rows": p.rows, "tokens": tokens, "heads": heads, "head_size": head_size},
                       ("inverse",) if inverse else ())
 
@@ -129,7 +123,6 @@ def rotary(object x, object cosine, object sine, int64_t tokens, int64_t heads, 
 def cross_entropy(object losses, object dlogits, object logits, object targets, float gradient_scale):
     cdef Arguments arrays = Arguments()
     cdef femto_cross_entropy_arguments p
-    cdef int status
     cdef Py_buffer *view = arrays.take(logits, b"logits", READ_IN_PLACE, False)
     if view.ndim != 2 or view.shape[1] < 1:
         raise ValueError(f"logits: expected shape (rows, vocabulary), got {shape_of(view)}")
@@ -142,12 +135,7 @@ def cross_entropy(object losses, object dlogits, object logits, object targets, 
     p.ld_dlogits = 0
     if dlogits is not None:
         p.dlogits = arrays.matrix(dlogits, b"dlogits", p.rows, p.vocabulary, WRITE_IN_PLACE, &p.ld_dlogits)
-    arrays.check_overlap()
     check_ids(p.targets, p.rows, -1, p.vocabulary, "targets")
-    with nogil:
-        arrays.start()
-        status = femto_cross_entropy(&p)
-        arrays.stop()
-    if arrays.finish(status):
+    if arrays.call(femto_cross_entropy_call, &p, sizeof(p)):
         arrays.report("cross_entropy", {"rows": p.rows, "vocabulary": p.vocabulary},
                       ("dlogits",) if p.dlogits != NULL else ())

@@ -7,7 +7,16 @@ import click
 from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.dependencies import given, nothing, refuse
-from femto.commands.shared.options import OrAuto, json_option, option, preset_option, print_json, shape_options, threads_option
+from femto.commands.shared.options import (
+    OrAuto,
+    json_option,
+    option,
+    parts_option,
+    preset_option,
+    print_json,
+    shape_options,
+    threads_option,
+)
 from femto.system.text import counted
 
 
@@ -31,9 +40,10 @@ from femto.system.text import counted
     "--micro-batch-size",
     type=OrAuto(int, "auto"),
     values="a divisor of the batch size",
-    default_text="as many as 560 MiB of activations hold",
-    help="How many windows are computed at a time. Fewer need less memory.",
+    default_text="auto, by the shapes of model and batch",
+    help="How many windows of a part are computed at a time. Fewer need less memory.",
 )
+@parts_option
 @preset_option
 @option("--optimizer", type=click.Choice(config.OPTIMIZERS), default="adamw", help="How gradients become updates.")
 @option("--kernels", "show_kernels", is_flag=True, help="Show a table of every kernel in those steps.")
@@ -49,6 +59,7 @@ def bench(
     dropout: float,
     batch_size: int | None,
     micro_batch_size: int | str | None,
+    parts: int | str | None,
     preset: str,
     optimizer: str,
     show_kernels: bool,
@@ -67,10 +78,16 @@ def bench(
 
     if infer:
         refuse(ctx, "show_kernels", reason="with --infer, which measures generation")
-        if unused := given(ctx, "dropout", "batch_size", "micro_batch_size", "optimizer"):
+        if unused := given(ctx, "dropout", "batch_size", "micro_batch_size", "parts", "optimizer"):
             click.echo(f"note: {nothing(unused, 'with --infer, which measures generation')}", err=True)
     chosen = config.PRESETS[preset]
-    changes = {"dropout": dropout, "batch_size": batch_size, "micro_batch_size": micro_batch_size, "optimizer": optimizer}
+    changes = {
+        "dropout": dropout,
+        "batch_size": batch_size,
+        "micro_batch_size": micro_batch_size,
+        "parts": parts,
+        "optimizer": optimizer,
+    }
     training = config.updated(chosen.training, changes)
     model_config = config.ModelConfig(vocab_size, **shape, **chosen.model)
     if infer:

@@ -26,18 +26,18 @@ def info(model: str, as_json: bool) -> None:
     from femto.model import count_parameters
     from femto.optimizers import OPTIMIZERS
     from femto.system.text import amount, counted
-    from femto.training import trainer
     from femto.training.overfitting import best
+    from femto.training.partition import activation_bytes, partition
 
     loaded = checkpoint.load(model)
     shape, history, tokenizer = loaded.model.config, loaded.history, loaded.tokenizer
-    # Of training: gradients, the optimiser's state; and the activations of the windows that are computed together.
-    together = trainer.micro_batch_size(shape, loaded.training)
+    # Of training on one thread: the parts' gradients, the optimiser's state; and the activations of the windows of a micro-batch.
+    cut = partition(shape, loaded.training)
     optimizer = OPTIMIZERS[loaded.training.optimizer]
     memory = {
         "parameters": 4 * shape.num_parameters,
-        "training_state": 4 * shape.num_parameters + optimizer.state_bytes(shape.num_parameters),
-        "activations": together * trainer.activation_bytes(shape),
+        "training_state": 4 * cut.parts * shape.num_parameters + optimizer.state_bytes(shape.num_parameters),
+        "activations": cut.micro_batch_size * activation_bytes(shape),
     }
     if as_json:
         print_json(
@@ -71,7 +71,7 @@ def info(model: str, as_json: bool) -> None:
     sizes = {name: amount(size) for name, size in memory.items()}
     click.echo(
         f"memory: parameters {sizes['parameters']}; training adds {sizes['training_state']} of gradients and the optimiser's "
-        f"state, and {sizes['activations']} of activations of {counted(together, 'window')}"
+        f"state, and {sizes['activations']} of activations of {counted(cut.micro_batch_size, 'window')}"
     )
     case = "" if tokenizer.case_sensitive else ", case insensitive"
     click.echo(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size} tokens{case}")

@@ -18,6 +18,7 @@ from femto.commands.shared.options import (
     keep_options,
     model_option,
     option,
+    parts_option,
     preset_option,
     shape_options,
     text_notes,
@@ -78,6 +79,7 @@ ASKED = ("preset", "tokenizer", "num_tokens", "embedding_degree", "num_layers", 
     help="The base of the angles of rotary positions. A longer context wants a larger one.",
 )
 @shape_options
+@parts_option
 @option(
     "--seed",
     type=click.IntRange(0),
@@ -116,6 +118,7 @@ def _init(
     block: str | None,
     initializer: str | None,
     rotary_base: float | None,
+    parts: int | None,
     seed: int | None,
     force: bool,
     as_json: bool,
@@ -139,7 +142,7 @@ def _init(
         refuse(ctx, "rotary_base", reason="without --positional-encoding rotary")
     if seed is None:
         seed = random_numbers.fresh_seed()
-    training = config.updated(chosen.training, {"seed": seed})
+    training = config.updated(chosen.training, {"seed": seed, "parts": parts})
     with checkpoint.locked(model):
         checkpoint.save(checkpoint.create(model_config, made, training, preset), model)
     report(model, model_config, seed, as_json, preset=preset)

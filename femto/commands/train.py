@@ -21,6 +21,7 @@ from femto.commands.shared.options import (
     model_dataset_option,
     model_option,
     option,
+    parts_option,
     print_json,
     quiet_option,
     texts_option,
@@ -56,8 +57,9 @@ def setting(name: str, type_: Any, values: str, help: str, default_text: str = S
     "--micro-batch-size",
     AUTO,
     "a divisor of the batch size",
-    "How many windows are computed at a time. Fewer need less memory. auto takes as many as 560 MiB of activations hold.",
+    "How many windows of a part are computed at a time. Fewer need less memory. auto chooses by the shapes of model and batch.",
 )
+@parts_option
 @setting("--dropout", float, "0 to 0.99", "The probability that dropout sets a value to zero. 0 is no dropout.")
 @setting("--learning-rate", float, "0 to 1000", "The highest learning rate, reached after the warm-up.")
 @setting("--min-learning-rate", float, "0 to 1000", "The learning rate at the end of the decay and after it.")
@@ -255,6 +257,8 @@ def train(
             steps = max(0, until - loaded.history.num_steps)
         if settings["batch_size"] is not None and settings["micro_batch_size"] is None:
             settings["micro_batch_size"] = "auto"  # the stored one was chosen for another batch
+        if settings["parts"] is None and (settings["batch_size"] or 0) % max(1, loaded.training.parts):
+            settings["parts"] = "auto"
         for name in ("learning_rate_factors", "weight_decays"):  # of the roles that are not given, those stored
             by_role = {**getattr(loaded.training, name), **settings[name]}
             settings[name] = {role: value for role, value in by_role.items() if value is not None}

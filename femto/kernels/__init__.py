@@ -25,17 +25,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femto._kernels import core
+from femto.kernels.tape import Live, Tape, run_parts
 from femto.kernels.threads import apply_environment, has_openmp, isa, num_threads, set_isa, set_num_threads, supported_isas
 from femto.kernels.timing import KernelCall, TimingHook, set_timing_hook
 
 __all__ = [
     "Dropout",
     "KernelCall",
+    "Live",
+    "Tape",
     "TimingHook",
     "adamw",
     "attention_backward",
     "attention_decode",
     "attention_forward",
+    "cache_store",
     "cross_entropy",
     "dropout",
     "embedding_backward",
@@ -52,11 +56,14 @@ __all__ = [
     "num_threads",
     "rotary",
     "rotary_tables",
+    "run_parts",
     "set_isa",
     "set_num_threads",
     "set_timing_hook",
+    "set_zero",
     "sum_of_squares",
     "supported_isas",
+    "tree_sum",
 ]
 
 Floats = NDArray[np.float32]
@@ -72,7 +79,7 @@ class Dropout(NamedTuple):
 
     probability: float = 0.0  # of dropping, 0 <= p < 1, drawn in steps of 2^-16; kept values are scaled by 1/(1-p)
     seed: int = 0  # 64-bit key
-    step: int = 0  # 32-bit counter: the training step
+    step: int | Live = 0  # 32-bit counter: the training step
     site: int = 0  # 32-bit counter: which mask of the step
 
 
@@ -202,15 +209,15 @@ def rotary_tables(tokens: int, head_size: int, base: float = 10000.0) -> tuple[F
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
-def rotary(x: Floats, cosine: Floats, sine: Floats, num_heads: int, inverse: bool = False) -> Floats:
+def rotary(x: Floats, cosine: Floats, sine: Floats, num_heads: int, inverse: bool = False, first: int | Live = 0) -> Floats:
     """Rotate x (R, d) in place: in each head, columns c and c + hs // 2 turn by the angle of the row's token.
 
-    Row r belongs to token r mod T of the tables (T, hs // 2). `inverse` turns back, which is the gradient.
+    Row r belongs to token (first + r) mod T of the tables (T, hs // 2). `inverse` turns back, which is the gradient.
     """
     tokens, columns = _shape(cosine, "cosine", 2)[0], _shape(x, "x", 2)[1]
     if not 1 <= num_heads <= columns or columns % num_heads:
         raise ValueError(f"x: {columns} columns do not divide into {num_heads} heads")
-    core.rotary(x, cosine, sine, tokens, num_heads, columns // num_heads, inverse)
+    core.rotary(x, cosine, sine, tokens, num_heads, columns // num_heads, inverse, first)
     return x
 
 
@@ -281,7 +288,17 @@ def _attention_shape(qkv: Floats, num_heads: int, tokens: int) -> tuple[int, int
     return shape[0] // tokens, shape[1] // (3 * num_heads)
 
 
-def attention_decode(query: Floats, keys: Floats, values: Floats, length: int, out: Floats | None = None) -> Floats:
+def cache_store(qkv: Floats, keys: Floats, values: Floats, first: int | Live = 0) -> None:
+    """Put the keys and values of rows qkv (R, 3d) into a cache, as those of tokens first … first+R-1.
+
+    keys (H, hs, capacity) and values (H, capacity, hs rounded up to 16), as `attention_decode` reads them. Keys are already
+    rotated where positions are rotary.
+    """
+    heads, head_size, capacity = _shape(keys, "keys", 3)
+    core.cache_store(qkv, keys, values, heads, head_size, capacity, first)
+
+
+def attention_decode(query: Floats, keys: Floats, values: Floats, length: int | Live, out: Floats | None = None) -> Floats:
     """Attention of one new query (d,) over a cache of its first `length` tokens; out (d,).
 
     keys (H, hs, capacity) and values (H, capacity, hs rounded up to 16), capacity a multiple of 16; queries and keys are
@@ -310,11 +327,14 @@ def cross_entropy(
     return losses
 
 
-def embedding_forward(table: Floats, tokens: Integers, out: Floats | None = None, positions: Floats | None = None) -> Floats:
-    """out (R, d) = table[token] (V, d), plus positions (T, d) at row mod T when given."""
+def embedding_forward(
+    table: Floats, tokens: Integers, out: Floats | None = None, positions: Floats | None = None, first: int | Live = 0
+) -> Floats:
+    """out (R, d) = table[token] (V, d), plus positions (T, d) at (first + row) mod T when given."""
     columns = _shape(table, "table", 2)[1]
     out = np.empty((np.size(tokens), columns), np.float32) if out is None else out
-    core.embedding_forward(out, table, positions, tokens, 1 if positions is None else _shape(positions, "positions", 2)[0])
+    context = 1 if positions is None else _shape(positions, "positions", 2)[0]
+    core.embedding_forward(out, table, positions, tokens, context, first)
     return out
 
 
@@ -365,6 +385,21 @@ def adamw(
     gradient_scale multiplies the gradients on the way in (clipping).
     """
     core.adamw(parameters, m, v, gradients, gradient_scale, learning_rate, beta1, beta2, epsilon, weight_decay, step)
+
+
+def set_zero(x: Floats) -> None:
+    """x = 0, any shape: where a gradient begins."""
+    core.set_zero(x)
+
+
+def tree_sum(x: Floats) -> Floats:
+    """Row 0 of x (P, n) becomes the sum of its rows, and is returned; P is 1, 2, 4 … 64.
+
+    The order is a binary tree: rows 0 and 1, 2 and 3 …, then these sums in pairs. The other rows are kept.
+    """
+    core.tree_sum(x)
+    row: Floats = x[0]
+    return row
 
 
 def fma_burn(iterations: int) -> float:

@@ -32,6 +32,8 @@ def set_timing_hook(hook: TimingHook | None) -> TimingHook | None:
     too: it must allow that, and `threading.get_ident()` tells them apart. A call that was under way when the hook was set is not
     reported. The times of kernels that run side by side overlap, so their sum is not that of the clock.
 
+    Calls that a tape makes again are reported when all of them are made (`femto.kernels.Tape`), in its thread.
+
     An exception of the hook is raised by the kernel's function. What the kernel wrote is complete by then, and the hook stays.
 
     >>> import numpy as np

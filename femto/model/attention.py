@@ -5,6 +5,7 @@ Legend: B sequences of T tokens, R = B*T rows, d embedding degree, H heads, hs =
 
 from femto import kernels
 from femto.config import ModelConfig
+from femto.kernels import Live
 from femto.model.buffers import Floats, aligned
 from femto.model.linear import Linear, Pass, Tensors, dropped_backward, project
 from femto.model.workspace import Workspace
@@ -17,13 +18,10 @@ class KeyValueCache:
         capacity, hs = -(-config.num_tokens // 16) * 16, config.head_size
         self.keys = aligned(config.num_heads, hs, capacity)
         self.values = aligned(config.num_heads, capacity, -(-hs // 16) * 16)
-        self.head_size = hs
 
-    def store(self, keys: Floats, values: Floats, start: int) -> None:
-        """keys and values (n, d) of tokens start … start+n-1."""
-        n, heads, hs = len(keys), len(self.keys), self.head_size
-        self.keys[:, :, start : start + n] = keys.reshape(n, heads, hs).transpose(1, 2, 0)
-        self.values[:, start : start + n, :hs] = values.reshape(n, heads, hs).transpose(1, 0, 2)
+    def store(self, qkv: Floats, first: int | Live) -> None:
+        """qkv (n, 3d) of tokens first … first+n-1."""
+        kernels.cache_store(qkv, self.keys, self.values, first)
 
 
 class SelfAttention:
@@ -31,7 +29,7 @@ class SelfAttention:
 
     def __init__(self, layer: int, config: ModelConfig, tensors: Tensors, gradients: Tensors, workspace: Workspace) -> None:
         d, rows = config.embedding_degree, workspace.rows
-        self.layer, self.num_heads = layer, config.num_heads
+        self.layer, self.num_heads, self.num_tokens = layer, config.num_heads, config.num_tokens
         self.to_qkv = Linear(tensors, gradients, f"heads_{layer}_qkv", None)
         self.projection = Linear(tensors, gradients, f"proj_{layer}_weights", f"proj_{layer}_bias")
         self.tables = workspace.table("rotary", lambda: rotary_tables(config))
@@ -44,18 +42,18 @@ class SelfAttention:
         self.dheads = workspace.gradient("dheads", rows, d)
         self.dqkv = workspace.gradient("dqkv", rows, 3 * d)
 
-    def _rotate(self, qkv: Floats, start: int, end: int, inverse: bool = False) -> None:
-        """Turn the queries and keys of tokens start … end-1, in place, where positions are rotary."""
+    def _rotate(self, qkv: Floats, tokens: int, first: int | Live = 0, inverse: bool = False) -> None:
+        """Turn queries and keys in place, where positions are rotary: of sequences of `tokens` tokens, or of one from `first`."""
         if self.tables:
             cosine, sine = self.tables
             columns = qkv.shape[1] // 3 * 2
-            kernels.rotary(qkv[:, :columns], cosine[start:end], sine[start:end], 2 * self.num_heads, inverse)
+            kernels.rotary(qkv[:, :columns], cosine[:tokens], sine[:tokens], 2 * self.num_heads, inverse, first)
 
     def forward(self, x: Floats, residual: Floats, out: Floats, run: Pass) -> Floats:
         """out (R, d) = residual + dropout(attention(x)), dropout also on the probabilities."""
         self.x = x
         self.to_qkv.forward(x, self.qkv)
-        self._rotate(self.qkv, 0, run.tokens)
+        self._rotate(self.qkv, run.tokens)
         kernels.attention_forward(
             self.qkv,
             self.num_heads,
@@ -68,19 +66,18 @@ class SelfAttention:
         )
         return project(self.projection, self.heads_out, residual, out, self.projected, run.mask(self.layer, 1), run)
 
-    def decode(self, x: Floats, residual: Floats, out: Floats, cache: KeyValueCache, position: int) -> Floats:
+    def decode(self, x: Floats, residual: Floats, out: Floats, cache: KeyValueCache, position: int | Live) -> Floats:
         """The same for one row: token `position` of a sequence whose earlier tokens are in the cache."""
         d = x.shape[1]
         self.to_qkv.forward(x, self.qkv)
-        self._rotate(self.qkv, position, position + 1)
-        cache.store(self.qkv[:, d : 2 * d], self.qkv[:, 2 * d :], position)
+        self._rotate(self.qkv, self.num_tokens, first=position)
+        cache.store(self.qkv, position)
         kernels.attention_decode(self.qkv[0, :d], cache.keys, cache.values, position + 1, self.heads_out[0])
         return self.projection.forward(self.heads_out, out, residual=residual)
 
     def fill(self, cache: KeyValueCache, tokens: int) -> None:
         """Put the keys and values of the last forward pass, of one sequence, into the cache."""
-        d = self.qkv.shape[1] // 3
-        cache.store(self.qkv[:tokens, d : 2 * d], self.qkv[:tokens, 2 * d :], 0)
+        cache.store(self.qkv[:tokens], 0)
 
     def backward(self, dout: Floats, dx: Floats, run: Pass, residual: Floats | None = None) -> Floats:
         """dx = gradient of x (+ residual); that of the forward's residual is dout itself."""
@@ -98,7 +95,7 @@ class SelfAttention:
             dropout=run.mask(self.layer, 0),
             first_sequence=run.first_sequence,
         )
-        self._rotate(dqkv, 0, run.tokens, inverse=True)
+        self._rotate(dqkv, run.tokens, inverse=True)
         return self.to_qkv.backward(dqkv, self.x, dx, residual=residual)
 
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 from femto.config import ModelConfig
+from femto.kernels import Live
 from femto.model.attention import KeyValueCache, SelfAttention
 from femto.model.buffers import Floats
 from femto.model.feedforward import FeedForward
@@ -31,7 +32,7 @@ class Block(ABC):
         """The stream (R, d) after this layer."""
 
     @abstractmethod
-    def decode(self, h: Floats, cache: KeyValueCache, position: int) -> Floats:
+    def decode(self, h: Floats, cache: KeyValueCache, position: int | Live) -> Floats:
         """The same for one row: token `position` of a sequence whose earlier tokens are in the cache."""
 
     @abstractmethod
@@ -48,7 +49,7 @@ class PreNormBlock(Block):
         self.attention.forward(self.norm.forward(h), h, self.middle, run)
         return self.feedforward.forward(self.atten_norm.forward(self.middle), self.middle, self.out, run)
 
-    def decode(self, h: Floats, cache: KeyValueCache, position: int) -> Floats:
+    def decode(self, h: Floats, cache: KeyValueCache, position: int | Live) -> Floats:
         self.attention.decode(self.norm.forward(h), h, self.middle, cache, position)
         return self.feedforward.forward(self.atten_norm.forward(self.middle), self.middle, self.out, Pass(1))
 
@@ -67,7 +68,7 @@ class ReferenceBlock(Block):
         m = self.atten_norm.forward(self.attention.forward(n, n, self.middle, run))
         return self.feedforward.forward(m, m, self.out, run)
 
-    def decode(self, h: Floats, cache: KeyValueCache, position: int) -> Floats:
+    def decode(self, h: Floats, cache: KeyValueCache, position: int | Live) -> Floats:
         n = self.norm.forward(h)
         m = self.atten_norm.forward(self.attention.decode(n, n, self.middle, cache, position))
         return self.feedforward.forward(m, m, self.out, Pass(1))

@@ -7,7 +7,7 @@ import numpy as np
 
 from femto import kernels
 from femto.config import ModelConfig
-from femto.kernels import Integers
+from femto.kernels import Integers, Live
 from femto.model.buffers import Floats
 from femto.model.linear import Linear, Tensors
 from femto.model.norms import NORM_CLASSES
@@ -27,10 +27,10 @@ class Embedding:
             (self.positions,) = sines
         self.out = workspace.shared("embedded", workspace.rows, config.embedding_degree)
 
-    def forward(self, tokens: Integers, start: int, count: int) -> Floats:
-        """tokens (R,): sequences of `count` tokens at positions start … start+count-1."""
-        positions = None if self.positions is None else self.positions[start : start + count]
-        return kernels.embedding_forward(self.table, tokens, self.out, positions)
+    def forward(self, tokens: Integers, count: int, first: int | Live = 0) -> Floats:
+        """tokens (R,): sequences of `count` tokens from position 0, or one token at the position `first` below `count`."""
+        positions = None if self.positions is None else self.positions[:count]
+        return kernels.embedding_forward(self.table, tokens, self.out, positions, first)
 
     def backward(self, dout: Floats, tokens: Integers, count: int) -> None:
         assert self.dtable is not None
@@ -64,10 +64,11 @@ class Head:
     def forward(self, h: Floats) -> Floats:
         return self.map.forward(self.norm.forward(h), self.logits)
 
-    def loss(self, targets: Integers, gradient_scale: float | None) -> Floats:
-        """Cross entropy of each row (R,); with a scale, the logits are overwritten with scale * gradient."""
+    def loss(self, targets: Integers, gradient_scale: float | None, losses: Floats | None = None) -> Floats:
+        """Cross entropy of each row (R,), in `losses` if given; with a scale, the logits become scale * gradient."""
         dlogits = None if gradient_scale is None else self.logits
-        return kernels.cross_entropy(self.logits, targets, self.losses, dlogits, gradient_scale or 0.0)
+        losses = self.losses if losses is None else losses
+        return kernels.cross_entropy(self.logits, targets, losses, dlogits, gradient_scale or 0.0)
 
     def backward(self, dh: Floats) -> Floats:
         """dh (R, d) from the gradient that `loss` left in the logits."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from femto.config import ModelConfig
 from femto.errors import ConfigError
-from femto.kernels import Integers
+from femto.kernels import Integers, Live, Tape
 from femto.kernels.loop_threads import LoopThreads
 from femto.model.attention import KeyValueCache
 from femto.model.blocks import BLOCK_CLASSES, Block
@@ -27,17 +27,27 @@ class Graph:
     buffers serve all layers.
     """
 
-    def __init__(self, model: Model, batch: int, tokens: int, training: bool = False) -> None:
-        """batch: from 1; tokens: from 1 to the model's context. Raises ConfigError."""
+    def __init__(
+        self,
+        model: Model,
+        batch: int,
+        tokens: int,
+        training: bool = False,
+        gradients: Floats | None = None,
+        workspace: Workspace | None = None,
+    ) -> None:
+        """batch: from 1; tokens: from 1 to the model's context. gradients, workspace: memory to use instead of the graph's own.
+        Raises ConfigError.
+        """
         if batch < 1 or not 1 <= tokens <= model.config.num_tokens:
             limit = f"sequences from 1, and tokens from 1 to the context of {model.config.num_tokens}"
             raise ConfigError(f"a graph has {limit}; got {batch} and {tokens}")
         self.model, self.batch, self.tokens = model, batch, tokens
-        self.gradients = aligned(model.layout.size if training else 0)
+        self.gradients = aligned(model.layout.size if training else 0) if gradients is None else gradients
+        self.workspace = Workspace(batch * tokens, training) if workspace is None else workspace
         tensors = model.layout.stored(model.parameters)
-        gradients = model.layout.stored(self.gradients) if training else NO_GRADIENTS
-        self.workspace = Workspace(batch * tokens, training)
-        self.embedding, self.blocks, self.head, self.dh = _assemble(model.config, tensors, gradients, self.workspace)
+        stored = model.layout.stored(self.gradients) if training else NO_GRADIENTS
+        self.embedding, self.blocks, self.head, self.dh = _assemble(model.config, tensors, stored, self.workspace)
         self.loop = LoopThreads()  # whose pieces the calls are, as a graph's work is the same in each
 
     def __repr__(self) -> str:
@@ -65,7 +75,7 @@ class Graph:
         if np.shape(tokens) != (self.batch, self.tokens):
             raise ValueError(f"tokens: expected shape ({self.batch}, {self.tokens}), got {np.shape(tokens)}")
         flat = np.reshape(tokens, -1)
-        h = self.embedding.forward(flat, 0, self.tokens)
+        h = self.embedding.forward(flat, self.tokens)
         for block in self.blocks:
             h = block.forward(h, run)
         return self.head.forward(h)
@@ -75,15 +85,17 @@ class Graph:
         return self.head.loss(targets.reshape(-1), None)
 
     def _accumulate_gradients(self, tokens: Integers, targets: Integers, run: Pass, gradient_scale: float) -> float:
-        flat = np.reshape(tokens, -1)
+        self.differentiate(tokens, targets, run, gradient_scale, self.head.losses)
+        return math.fsum(self.head.losses.tolist())
+
+    def differentiate(self, tokens: Integers, targets: Integers, run: Pass, gradient_scale: float, losses: Floats) -> None:
+        """As accumulate_gradients, but the losses of all positions go to `losses` (B*T,). All of it is kernels: a tape records it."""
         self._forward(tokens, run)
-        losses = self.head.loss(targets.reshape(-1), gradient_scale)
-        total = math.fsum(losses.tolist())
+        self.head.loss(np.reshape(targets, -1), gradient_scale, losses)
         dh = self.head.backward(self.dh)
         for block in reversed(self.blocks):
             dh = block.backward(dh, run)
-        self.embedding.backward(dh, flat, self.tokens)
-        return total
+        self.embedding.backward(dh, np.reshape(tokens, -1), self.tokens)
 
 
 def _assemble(
@@ -115,6 +127,12 @@ class Decoder:
         self.caches = [KeyValueCache(model.config) for _ in range(model.config.num_layers)]
         self.length = 0  # tokens in the cache
         self.loop = LoopThreads()  # whose pieces the decoded tokens are
+        self._token, self._position = np.zeros(1, np.int32), Live()
+        with Tape() as self._tape:  # the calls of a token: most of the time of a small model would be Python's
+            h = self.graph.embedding.forward(self._token, model.config.num_tokens, self._position)
+            for block, cache in zip(self.graph.blocks, self.caches, strict=True):
+                h = block.decode(h, cache, self._position)
+            self._logits: Floats = self.graph.head.forward(h)[0]
 
     def __repr__(self) -> str:
         return described(self, self.model, length=self.length)
@@ -125,7 +143,7 @@ class Decoder:
         Raises TypeError, ValueError, and ConfigError for too few or too many tokens.
         """
         graph = Graph(self.model, 1, len(tokens))
-        h = graph.embedding.forward(tokens, 0, len(tokens))
+        h = graph.embedding.forward(tokens, len(tokens))
         for block, cache in zip(graph.blocks, self.caches, strict=True):
             h = block.forward(h, Pass(len(tokens)))
             block.attention.fill(cache, len(tokens))
@@ -140,9 +158,7 @@ class Decoder:
         return self.loop.piece(self._decode, token)
 
     def _decode(self, token: int) -> Floats:
-        h = self.graph.embedding.forward(np.array([token], np.int32), self.length, 1)
-        for block, cache in zip(self.graph.blocks, self.caches, strict=True):
-            h = block.decode(h, cache, self.length)
+        self._token[0], self._position.value = token, self.length
+        self._tape.run()
         self.length += 1
-        only: Floats = self.graph.head.forward(h)[0]
-        return only
+        return self._logits

@@ -9,7 +9,7 @@ input; gradients of parameters are added to. No layer allocates after constructi
 from dataclasses import dataclass
 
 from femto import kernels
-from femto.kernels import Dropout
+from femto.kernels import Dropout, Live
 from femto.model.buffers import Floats
 
 Tensors = dict[str, Floats]
@@ -24,7 +24,7 @@ class Pass:
     tokens: int  # T of this pass, at most the model's context
     dropout: float = 0.0  # probability; 0 outside training
     seed: int = 0
-    step: int = 0
+    step: int | Live = 0
     first_sequence: int = 0  # place of this micro-batch in the batch, so that masks do not depend on the split
 
     def mask(self, layer: int, kind: int) -> Dropout:

@@ -1,7 +1,7 @@
 """The buffers that the layers compute in, allocated once; or only counted, to know what a shape will take."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -24,6 +24,12 @@ class Workspace:
         self._arena = Arena()
         self._shared: dict[str, Floats] = {}
         self._tables: dict[str, Table] = {}
+        self._handed: list[Floats] = []  # in the order they were asked for
+        self._again: Iterator[Floats] = iter(())
+
+    def rewind(self) -> None:
+        """Hand out the same memory again, to other layers of the same model, which then compute in turn with the first ones."""
+        self._shared, self._again = {}, iter(list(self._handed))
 
     def own(self, name: str, *shape: int) -> Floats:
         return self._new(shape) if self.training else self.shared(name, *shape)
@@ -43,8 +49,12 @@ class Workspace:
         return self._tables[name]
 
     def _new(self, shape: tuple[int, ...]) -> Floats:
+        handed = next(self._again, None)
+        if handed is not None:
+            return handed.reshape(shape)
         self.floats += math.prod(shape)
-        return np.broadcast_to(ZERO, shape) if self.dry else self._arena.array(*shape)
+        self._handed.append(np.broadcast_to(ZERO, shape) if self.dry else self._arena.array(*shape))
+        return self._handed[-1]
 
 
 ZERO = np.zeros((), np.float32)

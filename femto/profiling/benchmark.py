@@ -21,7 +21,8 @@ from femto.model import Decoder, Model
 from femto.profiling.kernel_times import profile
 from femto.system import memory, random_numbers
 from femto.tokenizers import Tokenizer
-from femto.training.trainer import Trainer, micro_batch_size
+from femto.training.partition import partition
+from femto.training.trainer import Trainer
 
 WARMUP_STEPS = 3
 BURN_SECONDS = 0.1
@@ -124,7 +125,8 @@ def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[s
         "peak_gflops": peak,
         "fraction_of_peak": gflops / peak,
         "tokens_per_second": 1000.0 * training.batch_size * config.num_tokens / median,
-        "micro_batch_size": micro_batch_size(config, training),
+        "parts": partition(config, training).parts,
+        "micro_batch_size": partition(config, training).micro_batch_size,
         **conditions.to_json(),
     }
 
@@ -149,7 +151,7 @@ def time_kernels(config: ModelConfig, training: TrainConfig, steps: int) -> dict
     return {
         "params": config.num_parameters,
         "step_ms": milliseconds,
-        "outside_kernels_ms": milliseconds - sum(entry.milliseconds for entry in times),
+        "outside_kernels_ms": max(0.0, milliseconds - sum(entry.milliseconds for entry in times)),
         "peak_gflops": conditions.peak_gflops,
         "kernels": rows,
         **conditions.to_json(),

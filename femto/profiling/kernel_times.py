@@ -1,6 +1,5 @@
 """Where a training step's time goes: every kernel call of real steps, timed and held against the machine's peak."""
 
-import time
 from dataclasses import dataclass
 
 from femto import kernels
@@ -15,7 +14,7 @@ class KernelTime:
     name: str
     shape: str
     calls: int = 0  # a step
-    milliseconds: float = 0.0  # a step
+    milliseconds: float = 0.0  # a step; of each thread, where parts are computed side by side
     flops: float = 0.0  # a step; 0 for kernels that are bound by memory
     bytes: float = 0.0  # a step: every argument once
 
@@ -31,38 +30,37 @@ class KernelTime:
 def profile(trainer: Trainer, steps: int) -> tuple[list[KernelTime], float]:
     """Times of every kernel in `steps` steps, the slowest first, and the milliseconds of a whole step.
 
-    What the timing itself takes is taken off the step again. Kernels that other threads run meanwhile would be counted as the
-    trainer's.
+    The step is that of as many others, in which no kernel is timed. Kernels that other threads run meanwhile would be counted as
+    the trainer's.
     """
     times: dict[tuple[str, str], KernelTime] = {}
-    timing_seconds = 0.0
+    side_by_side = min(trainer.parts.workers, kernels.num_threads())
 
     def add(call: KernelCall) -> None:
-        nonlocal timing_seconds
         shape = shape_text(call)
         entry = times.setdefault((call.operation, shape), KernelTime(call.operation, shape))
         entry.calls += 1
         entry.milliseconds += 1000.0 * call.seconds
         entry.flops += call.flops
         entry.bytes += call.bytes
-        timing_seconds += time.perf_counter() - (call.started + call.seconds)
 
-    before = kernels.set_timing_hook(add)
+    before = kernels.set_timing_hook(None)
     try:
-        started = time.perf_counter()
+        whole = 1000.0 * sum(step.seconds for step in trainer.steps(steps)) / steps
+        kernels.set_timing_hook(add)
         for _ in range(steps):
             trainer.step()
-        whole = 1000.0 * (time.perf_counter() - started - timing_seconds) / steps
     finally:
         kernels.set_timing_hook(before)
     for entry in times.values():
         entry.calls //= steps
-        entry.milliseconds /= steps
+        entry.milliseconds /= steps * (1 if entry.name in OF_ALL_PARTS else side_by_side)
         entry.flops /= steps
         entry.bytes /= steps
     return sorted(times.values(), key=lambda entry: -entry.milliseconds), whole
 
 
+OF_ALL_PARTS = ("tree_sum", "sum_of_squares", "adamw")  # what all threads do together, after the parts
 LETTERS = {"batch": "B", "heads": "H", "tokens": "T", "head_size": "hs", "rows": "R", "length": "L", "capacity": "C"}
 MATMUL_MARKS = {"residual": " +", "factor": " *", "gelu_slope": " gelu", "column_sums": " sums"}
 

@@ -2,8 +2,23 @@
 
 from femto.training.ahead import Ahead, ahead
 from femto.training.evaluation import Loss, evaluate
+from femto.training.partition import Partition, partition
 from femto.training.session import OutOfPatience, Saved, Session, Validation
 from femto.training.spikes import Spike
 from femto.training.trainer import Step, Trainer
 
-__all__ = ["Ahead", "Loss", "OutOfPatience", "Saved", "Session", "Spike", "Step", "Trainer", "Validation", "ahead", "evaluate"]
+__all__ = [
+    "Ahead",
+    "Loss",
+    "OutOfPatience",
+    "Partition",
+    "Saved",
+    "Session",
+    "Spike",
+    "Step",
+    "Trainer",
+    "Validation",
+    "ahead",
+    "evaluate",
+    "partition",
+]

@@ -15,8 +15,9 @@ from femto.training import notes
 from femto.training.ahead import Ahead, ahead
 from femto.training.evaluation import Loss, evaluate
 from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
+from femto.training.partition import require_memory
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
-from femto.training.trainer import Step, Trainer, require_finite, require_memory
+from femto.training.trainer import Step, Trainer, require_finite
 
 VALIDATION_TOKENS = 65_536  # at most, so that a validation costs about as much as ten steps
 SAVE_SECONDS = 15.0  # between saves when --save-every is not given,

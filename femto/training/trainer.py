@@ -10,20 +10,17 @@ import numpy as np
 from femto import data, kernels
 from femto._version import __version__
 from femto.checkpoint import Checkpoint
-from femto.config import ModelConfig, TrainConfig, to_json
+from femto.config import TrainConfig, to_json
 from femto.data import Dataset
 from femto.errors import ConfigError, TrainingError
-from femto.model import Graph, Model, activation_floats
-from femto.model.layout import layout_size
-from femto.model.linear import Pass
-from femto.optimizers import OPTIMIZERS
+from femto.model import Model
+from femto.model.parts import Parts
 from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
-from femto.system import memory
-from femto.system.text import brief, counted, described
+from femto.system.text import brief, described
 from femto.token_files import TokenIds
+from femto.training.partition import partition, require_memory
 
-ACTIVATION_BYTES = 560 << 20  # what the activations of one micro-batch may take when its size is not given
 KEPT = "nothing of this step was kept, and the file is as it was last saved"
 MOST_SKIPPED = 10  # steps one after another that may be skipped
 
@@ -41,38 +38,10 @@ class Step:
     skipped: bool = False  # the loss or the gradient was not finite, and nothing was changed
 
 
-def activation_bytes(config: ModelConfig) -> int:
-    """Bytes of activations and their gradients that one window of T tokens takes in training."""
-    return 4 * config.num_tokens * activation_floats(config)
-
-
 def advice(training: TrainConfig) -> str:
     """What may help where a number is not finite: what is not set already."""
     clipped = 0.0 < training.clip_norm <= 1.0
     return f"try a --learning-rate below {training.learning_rate:g}" + ("" if clipped else ", or --clip-norm 1")
-
-
-def micro_batch_size(config: ModelConfig, training: TrainConfig) -> int:
-    """Windows computed at a time: as set, else the largest divisor of the batch whose activations fit ACTIVATION_BYTES.
-
-    The order of sums follows it. So numerics 1 goes on counting what it counted at first, which is d - 3 floats a token more.
-    """
-    if training.micro_batch_size:
-        return training.micro_batch_size
-    window = 4 * config.num_tokens * (activation_floats(config) + config.embedding_degree - 3)
-    fitting = max(1, ACTIVATION_BYTES // window)
-    return max(size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0 and size <= fitting)
-
-
-def require_memory(config: ModelConfig, training: TrainConfig, with_state: bool = True) -> None:
-    """Raise ResourceError, with the numbers, if this process cannot have the memory that training takes beside the parameters."""
-    windows, optimizer = micro_batch_size(config, training), OPTIMIZERS[training.optimizer]
-    parts = {
-        "gradients": 4 * layout_size(config),
-        f"{optimizer.TITLE}'s state": optimizer.state_bytes(layout_size(config)) * with_state,
-        f"activations of {counted(windows, 'window')}": windows * activation_bytes(config),
-    }
-    memory.require(parts, "training this model", "a smaller --batch-size or --micro-batch-size, context or model needs less")
 
 
 class Trainer:
@@ -98,9 +67,17 @@ class Trainer:
         self.skips, self.skipped_in_a_row = on_non_finite == "skip", 0
         self.checkpoint, self.ids = checkpoint, ids
         self.optimizer = checkpoint.ready_optimizer(self._settings)
-        self.micro_batch_size = micro_batch_size(checkpoint.model.config, self._settings)
         self.session_started = False
-        self.graph = Graph(checkpoint.model, self.micro_batch_size, checkpoint.model.config.num_tokens, training=True)
+        cut = partition(checkpoint.model.config, self._settings)
+        self.parts = Parts(
+            checkpoint.model,
+            self._settings.batch_size,
+            cut.parts,
+            cut.micro_batch_size,
+            cut.workers(),
+            self._settings.dropout,
+            self._settings.seed,
+        )
 
     def __repr__(self) -> str:
         steps, batch_size = self.checkpoint.history.num_steps, self._settings.batch_size
@@ -139,18 +116,13 @@ class Trainer:
         started = time.perf_counter()
         if not self.session_started:
             self.start_session(Dataset("not named", "", 0, self.ids, 0))
-        checkpoint, graph, training = self.checkpoint, self.graph, self.settings
+        checkpoint, training = self.checkpoint, self.settings
         history, config = checkpoint.history, checkpoint.model.config
         index = history.num_steps
         inputs, targets = data.batch(self.ids, index, training.batch_size, config.num_tokens, training.seed)
-        graph.gradients.fill(0.0)
-        total = 0.0
-        for first in range(0, training.batch_size, self.micro_batch_size):
-            rows = slice(first, first + self.micro_batch_size)
-            run = Pass(config.num_tokens, training.dropout, training.seed, index, first)
-            total += graph.accumulate_gradients(inputs[rows], targets[rows], run, 1.0 / inputs.size)
-        loss = total / inputs.size
-        gradient_norm = norm(graph.gradients)
+        losses = self.parts.compute(inputs, targets, index)
+        loss = math.fsum(losses.reshape(-1).tolist()) / inputs.size
+        gradient_norm = norm(self.parts.gradients)
         rate = learning_rate(self.optimizer.step, training)
         skipped = not (math.isfinite(loss) and math.isfinite(gradient_norm))
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
@@ -158,7 +130,7 @@ class Trainer:
             self._require_skippable(index + 1, loss)
             self.optimizer.step += 1  # the schedule goes on, so that a run divided anywhere is the same run
         else:
-            self.optimizer.update(checkpoint.model.parameters, graph.gradients, rate, training, gradient_norm)
+            self.optimizer.update(checkpoint.model.parameters, self.parts.gradients, rate, training, gradient_norm)
         seconds = time.perf_counter() - started
         history.add_step(loss, 1000.0 * seconds, skipped)
         return Step(index + 1, loss, rate, gradient_norm, seconds, inputs.size, skipped)
@@ -175,7 +147,7 @@ class Trainer:
     def _not_finite(self, step: int, loss: float) -> str:
         if not math.isfinite(loss):
             return f"step {step}: the loss is {loss}"
-        gradients = self.checkpoint.model.layout.views(self.graph.gradients)
+        gradients = self.checkpoint.model.layout.views(self.parts.gradients)
         for name, gradient in gradients.items():
             if not np.isfinite(gradient).all():
                 return f"step {step}: the gradient of {name} is not finite"

@@ -34,11 +34,11 @@ SHAPES = {
     "values": (H, 16, 16), "logits": (R, V), "dlogits": (R, V), "losses": (R,), "targets": (R,), "tokens": (R,),
     "table": (V, C), "dtable": (V, C), "positions": (T, C), "dpositions": (T, C), "parameters": (R,), "m": (R,), "v": (R,),
     "gradients": (R,), "total": (C,), "left": (R, C), "right": (R, C),
-    "square": (C, C), "decoded": (C,), "norm": (R, C),
+    "square": (C, C), "decoded": (C,), "norm": (R, C), "parts": (4, C), "head_qkv": (5, 3 * C),
 }  # fmt: skip
 MESSAGE_NAME = {
     "left": "a", "right": "b", "product": "out", "shift": "bias", "skip": "residual", "total": "column_sums", "square": "out",
-    "decoded": "out", "norm": "out",
+    "decoded": "out", "norm": "out", "parts": "x", "head_qkv": "qkv",
 }  # fmt: skip
 INTEGERS = ("targets", "tokens")
 
@@ -68,6 +68,7 @@ CASES = {
         lambda dout, qkv, norm, row_max, row_scale, dqkv: kernels.attention_backward(
             dout, qkv, norm, row_max, row_scale, H, T, dqkv),
         "dout qkv norm row_max row_scale", "dqkv"),
+    "cache_store": Case(lambda head_qkv, keys, values: kernels.cache_store(head_qkv, keys, values, 3), "head_qkv", "keys values"),
     "attention_decode": Case(
         lambda query, keys, values, decoded: kernels.attention_decode(query, keys, values, 9, decoded),
         "query keys values", "decoded"),
@@ -85,10 +86,13 @@ CASES = {
     "adamw": Case(
         lambda gradients, parameters, m, v: kernels.adamw(parameters, m, v, gradients, learning_rate=0.1, step=0),
         "gradients", "parameters m v"),
+    "set_zero": Case(lambda x: kernels.set_zero(x), "", "x"),
+    "tree_sum": Case(lambda parts: kernels.tree_sum(parts), "", "parts"),
 }  # fmt: skip
+ANY_SHAPE = ("sum_of_squares", "set_zero", "tree_sum")  # but for the number of parts, in test_parts.py
 ARGUMENTS = [(kernel, name) for kernel, case in CASES.items() for name in case.names()]
 ANY_ROWS = [("rotary", "x"), ("embedding_forward", "table"), ("embedding_forward", "positions"),
-            ("embedding_backward", "dtable"), ("embedding_backward", "dpositions")]  # fmt: skip
+            ("embedding_backward", "dtable"), ("embedding_backward", "dpositions"), ("cache_store", "head_qkv")]  # fmt: skip
 OUTPUTS = [(kernel, name) for kernel, case in CASES.items() for name in case.outputs.split()]
 INPUTS = [(kernel, name) for kernel, case in CASES.items() for name in case.inputs.split()]
 
@@ -127,7 +131,7 @@ def test_other_types_and_byte_orders_are_type_errors(kernel, name):
 
 
 @pytest.mark.parametrize("change", [(0, 1), (0, -1), (1, 0)], ids=["longer rows", "shorter rows", "more rows"])
-@pytest.mark.parametrize(("kernel", "name"), [argument for argument in ARGUMENTS if argument[0] != "sum_of_squares"])
+@pytest.mark.parametrize(("kernel", "name"), [argument for argument in ARGUMENTS if argument[0] not in ANY_SHAPE])
 def test_other_shapes_are_value_errors(kernel, name, change):
     more_rows, more_columns = change
     shape = list(SHAPES[name])
@@ -321,7 +325,7 @@ def test_settings_of_adamw_and_decoding_are_checked():
             kernels.adamw(p, m, v, g, learning_rate=0.1, **wrong)
     for length, capacity in ((0, 16), (17, 16), (3, 17)):
         keys, values = np.ones((1, 3, capacity), np.float32), np.ones((1, capacity, 16), np.float32)
-        with pytest.raises(ValueError, match="capacity"):
+        with pytest.raises(ValueError, match=r"capacity|length"):
             kernels.attention_decode(np.ones(3, np.float32), keys, values, length)
     for heads, tokens in ((0, 1), (2, 1), (1, 3), (1, 0)):
         with pytest.raises(ValueError, match="qkv"):

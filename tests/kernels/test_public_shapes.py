@@ -205,6 +205,27 @@ def attention(draw: Callable, backward: bool) -> Call:
     return Call(values, "dqkv", run, expect, "dqkv")
 
 
+def cache_store(draw: Callable) -> Call:
+    heads, size, capacity = draw(st.integers(1, 4)), draw(SOME), draw(st.sampled_from([16, 48]))
+    count = draw(st.integers(0, capacity))
+    first = draw(st.integers(0, capacity - count))
+    values = {"qkv": numbers(draw, count, 3 * heads * size), "keys": numbers(draw, heads, size, capacity),
+              "values": numbers(draw, heads, capacity, -(-size // 16) * 16)}  # fmt: skip
+
+    def expect(v: Arrays) -> Arrays:
+        k, x = (v["qkv"].reshape(count, 3, heads, size)[:, kind] for kind in (1, 2))
+        keys, kept = v["keys"].copy(), v["values"].copy()
+        keys[:, :, first : first + count] = k.transpose(1, 2, 0)
+        kept[:, first : first + count, :size] = x.transpose(1, 0, 2)
+        return {"keys": flat(keys), "values": flat(kept)}
+
+    def run(v: Arrays) -> Arrays:
+        kernels.cache_store(v["qkv"], v["keys"], v["values"], first)
+        return {}
+
+    return Call(values, "keys values", run, expect)
+
+
 def attention_decode(draw: Callable) -> Call:
     heads, size, capacity = draw(st.integers(1, 3)), draw(SOME), draw(st.sampled_from([16, 32, 64]))
     length, padded = draw(st.integers(1, capacity)), -(-size // 16) * 16
@@ -317,6 +338,25 @@ def adamw(draw: Callable) -> Call:
     return Call(values, "parameters m v", run, expect)
 
 
+def set_zero(draw: Callable) -> Call:
+    def run(v: Arrays) -> Arrays:
+        kernels.set_zero(v["x"])
+        return {}
+
+    return Call({"x": numbers(draw, draw(SIZES))}, "x", run, lambda v: {"x": np.zeros(v["x"].size)})
+
+
+def tree_sum(draw: Callable) -> Call:
+    def run(v: Arrays) -> Arrays:
+        kernels.tree_sum(v["x"])
+        return {}
+
+    def expect(v: Arrays) -> Arrays:
+        return {"x": flat(np.concatenate([v["x"].sum(axis=0, keepdims=True), v["x"][1:]]))}
+
+    return Call({"x": numbers(draw, draw(st.sampled_from([1, 2, 4, 8])), draw(SIZES))}, "x", run, expect)
+
+
 CALLS = {
     "matmul": matmul,
     "layer_norm_forward": layer_norm_forward,
@@ -329,6 +369,7 @@ CALLS = {
     "rotary": rotary,
     "attention_forward": lambda draw: attention(draw, False),
     "attention_backward": lambda draw: attention(draw, True),
+    "cache_store": cache_store,
     "attention_decode": attention_decode,
     "cross_entropy": cross_entropy,
     "embedding_forward": embedding_forward,
@@ -336,6 +377,8 @@ CALLS = {
     "dropout": dropout,
     "sum_of_squares": sum_of_squares,
     "adamw": adamw,
+    "set_zero": set_zero,
+    "tree_sum": tree_sum,
 }
 
 
@@ -554,4 +597,5 @@ def test_odd_numbers_are_computed_or_refused(name, odd):
 def test_every_public_function_is_here():
     without_arguments = {"Dropout", "has_openmp", "isa", "num_threads", "supported_isas"}
     of_timing = {"KernelCall", "TimingHook", "fma_burn", "set_timing_hook"}  # test_timing.py
-    assert {*CALLS, *(name.split()[0] for name in SCALARS), *without_arguments, *of_timing} == set(kernels.__all__)
+    of_tapes = {"Live", "Tape", "run_parts"}  # test_tape.py
+    assert {*CALLS, *(name.split()[0] for name in SCALARS), *without_arguments, *of_timing, *of_tapes} == set(kernels.__all__)

@@ -21,6 +21,16 @@ typedef struct {
 } femto_attention_backward_arguments;
 FEMTO_KERNEL(attention_backward)
 
+/* Keys and values of rows to their places in a cache. */
+typedef struct {
+    float *keys;                      /* (heads, head_size, capacity) */
+    float *values;                    /* (heads, capacity, head_size rounded up to 16) */
+    const float *qkv; int64_t ld_qkv; /* (rows, 3d) */
+    int64_t rows, heads, head_size, capacity;
+    int64_t first;                    /* token of row 0; first + rows is at most capacity */
+} femto_cache_store_arguments;
+FEMTO_KERNEL(cache_store)
+
 /* Attention of one new query over a cache of its first `length` tokens. */
 typedef struct {
     float *out;          /* (d) */
@@ -319,6 +329,25 @@ int FOR_ISA(attention_backward)(const femto_attention_backward_arguments *p) {
 }
 
 /* On the calling thread; the same bits as the last row of attention_forward. */
+/* A head of all rows. */
+static int cache_store_task(const void *arguments, int64_t h) {
+    const femto_cache_store_arguments *p = arguments;
+    const int64_t hs = p->head_size, d = p->heads * hs, padded = ROUND_UP(hs, 16);
+    for (int64_t r = 0; r < p->rows; r++) {
+        const float *key = p->qkv + r * p->ld_qkv + d + h * hs, *value = key + d;
+        float *keys = p->keys + h * hs * p->capacity + p->first + r, *values = p->values + (h * p->capacity + p->first + r) * padded;
+        for (int64_t c = 0; c < hs; c++) {
+            keys[c * p->capacity] = key[c];
+            values[c] = value[c];
+        }
+    }
+    return 0;
+}
+
+int FOR_ISA(cache_store)(const femto_cache_store_arguments *p) {
+    return femto_parallel_for(p->heads, 4.0 * (double)(p->rows * p->heads * p->head_size), cache_store_task, p);
+}
+
 int FOR_ISA(attention_decode)(const femto_attention_decode_arguments *p) {
     const int64_t head_size = p->head_size, length = p->length, capacity = p->capacity;
     const int64_t padded = ROUND_UP(head_size, 16), wide = ROUND_UP(length, 16);

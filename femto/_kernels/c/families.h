@@ -9,3 +9,4 @@
 #include "layer_norm.h"
 #include "elementwise.h"
 #include "tokens.h"
+#include "parts.h"

@@ -25,7 +25,8 @@ typedef int (*femto_task)(const void *arguments, int64_t index); /* returns 0, o
 int femto_parallel_for(int64_t tasks, double work, femto_task task, const void *arguments);
 void femto_initialize(void); /* once, before anything else */
 void femto_set_threads(int threads);
-int femto_get_threads(void);
+int femto_get_threads(void);         /* that a kernel called here may use */
+void femto_stay_on_thread(int stay); /* whether kernels that the calling thread calls use no other thread */
 int femto_has_openmp(void);
 
 enum { FEMTO_SCRATCH_SHARED, FEMTO_SCRATCH_TASK, FEMTO_SCRATCH_SLOTS };
@@ -54,7 +55,10 @@ int femto_supported(const char **names);
 
 /* ---- announcing and defining kernels ---- */
 
-/* FEMTO_KERNEL(name) announces int femto_name(const femto_name_arguments *p), which calls the chosen instruction set's function.
+typedef int (*femto_call)(const void *arguments); /* any kernel, and a pointer to its struct */
+
+/* FEMTO_KERNEL(name) announces int femto_name(const femto_name_arguments *p), which calls the chosen instruction set's function,
+ * and femto_name_call, which is the same as a femto_call.
  * Each of those is defined as int FOR_ISA(name)(const femto_name_arguments *p), in the part of a family's header that is compiled
  * once for each instruction set: kernels_*.c define FEMTO_ISA. */
 #define FEMTO_SYMBOL_(isa, kernel) femto_##kernel##_##isa
@@ -72,7 +76,8 @@ int femto_supported(const char **names);
             FEMTO_ISAS(FEMTO_CALL, kernel)                                       \
         }                                                                        \
         __builtin_unreachable();                                                 \
-    }
+    }                                                                            \
+    static inline int femto_##kernel##_call(const void *p) { return femto_##kernel(p); }
 #endif
 
 /* ---- arguments that several families share ---- */

@@ -21,12 +21,16 @@ static volatile int forked; /* libgomp's threads do not exist in a forked child:
 
 static void in_child(void) { forked = 1; }
 
+static _Thread_local int on_thread; /* what runs here stays here: other threads have work of their own */
+
+void femto_stay_on_thread(int stay) { on_thread = stay; }
+
 void femto_set_threads(int threads) {
     __atomic_store_n(&thread_count, threads, __ATOMIC_RELAXED);
 }
 
 int femto_get_threads(void) {
-    return femto_has_openmp() && !forked ? __atomic_load_n(&thread_count, __ATOMIC_RELAXED) : 1;
+    return femto_has_openmp() && !forked && !on_thread ? __atomic_load_n(&thread_count, __ATOMIC_RELAXED) : 1;
 }
 
 int femto_has_openmp(void) {

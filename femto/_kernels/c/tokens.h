@@ -3,13 +3,14 @@
 #define FEMTO_TOKENS_H
 #include "femto.h"
 
-/* out = table[token] + positions[row mod context]. */
+/* out = table[token] + positions[(first + row) mod context]. */
 typedef struct {
     float *out;             /* (rows, columns) */
     const float *table;     /* (vocabulary, columns) */
     const float *positions; /* (context, columns), or NULL */
     const int32_t *tokens;  /* (rows), each from 0 to vocabulary - 1 */
     int64_t rows, context, vocabulary, columns;
+    int64_t first;          /* position of row 0, from 0 */
 } femto_embedding_forward_arguments;
 FEMTO_KERNEL(embedding_forward)
 
@@ -23,11 +24,12 @@ typedef struct {
 } femto_embedding_backward_arguments;
 FEMTO_KERNEL(embedding_backward)
 
-/* Turns every head of every row in place by the angles of its token, row mod tokens; `inverse` turns back (the gradient). */
+/* Turns every head of every row in place by the angles of its token, (first + row) mod tokens; `inverse` turns back (the gradient). */
 typedef struct {
     float *x; int64_t ldx;       /* (rows, heads*head_size) */
     const float *cosine, *sine;  /* (tokens, head_size/2) */
     int64_t rows, tokens, heads, head_size;
+    int64_t first;               /* token of row 0, from 0 */
     int inverse;
 } femto_rotary_arguments;
 FEMTO_KERNEL(rotary)
@@ -54,7 +56,7 @@ static int embedding_forward_task(const void *arguments, int64_t index) {
     const int64_t n = p->columns;
     for (int64_t r = index * EMBEDDING_ROWS; r < least((index + 1) * EMBEDDING_ROWS, p->rows); r++) {
         const float *row = p->table + (int64_t)p->tokens[r] * n;
-        const float *position = p->positions ? p->positions + r % p->context * n : NULL;
+        const float *position = p->positions ? p->positions + (p->first + r) % p->context * n : NULL;
         for (int64_t i = 0; i < n; i++) p->out[r * n + i] = position ? row[i] + position[i] : row[i];
     }
     return 0;
@@ -93,7 +95,7 @@ static int rotary_task(const void *arguments, int64_t index) {
     const int64_t half = p->head_size / 2;
     const float sign = p->inverse ? -1.0f : 1.0f;
     for (int64_t r = index * ROTARY_ROWS; r < least((index + 1) * ROTARY_ROWS, p->rows); r++) {
-        const float *cosine = p->cosine + r % p->tokens * half, *sine = p->sine + r % p->tokens * half;
+        const float *cosine = p->cosine + (p->first + r) % p->tokens * half, *sine = p->sine + (p->first + r) % p->tokens * half;
         for (int64_t h = 0; h < p->heads; h++) {
             float *x = p->x + r * p->ldx + h * p->head_size;
             int64_t c = 0;

@@ -37,7 +37,7 @@ from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate, peak_step
 from femto.training.ahead import last_settings
 from femto.training.overfitting import overfitting
-from femto.training.trainer import micro_batch_size
+from femto.training.partition import partition
 
 Doubles = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def diagnose(checkpoint: Checkpoint, dataset: Dataset, batch_size: int | None = 
     data.require_two(dataset.ids, f"{dataset.name}: the data set")
     if batch_size is not None and not 1 <= batch_size <= 1_048_576:
         raise ConfigError(f"batch_size must be a whole number from 1 to 1,048,576, got {batch_size!r}", "batch_size")
-    training = replace(checkpoint.training, batch_size=batch_size or checkpoint.training.batch_size, micro_batch_size=0)
+    training = replace(checkpoint.training, batch_size=batch_size or checkpoint.training.batch_size, micro_batch_size=0, parts=1)
     with np.errstate(all="ignore"):  # a sick model's numbers may overflow
         return _Measurement(checkpoint, dataset, training).report()
 
@@ -153,7 +153,7 @@ class _Measurement:
         self.checkpoint, self.dataset, self.settings = checkpoint, dataset, training
         self.training_ids, _ = data.split(dataset.ids, training.validation_split, dataset.name)
         config = checkpoint.model.config
-        self.graph = Graph(checkpoint.model, micro_batch_size(config, training), config.num_tokens, training=True)
+        self.graph = Graph(checkpoint.model, partition(config, training).micro_batch_size, config.num_tokens, training=True)
         self.layers = [_Layer(block, config.block == "pre-norm") for block in self.graph.blocks]
         self.head_norm = _Watched(self.graph.head.norm)
         self.embedded, self.logits = _Mean(), _Mean()

@@ -259,6 +259,17 @@ def argument_bytes(argument: str) -> bytes:
     return argument.encode("utf-8", "surrogateescape")
 
 
+parts_option = option(
+    "--parts",
+    type=OrAuto(int, "auto"),
+    values="1, 2, 4 … 64, and a divisor of the batch size",
+    default_text="auto; a model that was made before there were parts has 1",
+    help="Into how many parts a batch is cut. Threads compute whole parts, each with a gradient of its own. So more parts serve "
+    "more threads and take more memory. auto takes up to 8, by the shapes of model and batch. Results depend on it in their last "
+    "digits.",
+)
+
+
 def print_json(document: object) -> None:
     from femto.system.text import finite
 

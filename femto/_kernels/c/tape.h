@@ -1,0 +1,39 @@
+/* Kernel calls that were recorded once, to be made again without Python: functions, copies of their arguments, and the few numbers
+ * that change between two runs. And the parts of a batch: whole tapes, one for a thread. */
+#ifndef FEMTO_TAPE_H
+#define FEMTO_TAPE_H
+#include "femto.h"
+
+typedef struct {
+    femto_call function;
+    void *arguments;
+    double started, seconds; /* of the last run, where a clock was given */
+} femto_recorded;
+
+typedef struct {
+    const int64_t *source; /* what the number is now, but for `offset` */
+    int64_t offset, lowest, highest;
+    char *field;           /* where it belongs in a call's arguments */
+    int64_t bytes;         /* of the field: 4 or 8 */
+} femto_live;
+
+typedef struct {
+    femto_recorded *calls;
+    femto_live *live;
+    int64_t call_count, live_count;
+} femto_tape;
+
+typedef double (*femto_clock)(void);
+
+/* Makes the calls of a tape in order; returns 0, or -1 for want of scratch memory. */
+int femto_run_tape(const femto_tape *tape, femto_clock clock);
+
+/* Runs every part once: tapes[worker * parts + part] is what `worker` runs for it, in memory that no other worker touches. A worker
+ * that is free takes the next part; with more than one of them, kernels inside stay on their worker's thread. */
+int femto_run_parts(femto_tape *const *tapes, int64_t workers, int64_t parts, femto_clock clock);
+
+/* The tape that the calling thread records to, or NULL. */
+void *femto_recording(void);
+void femto_record(void *tape);
+
+#endif

@@ -1,0 +1,126 @@
+"""Tapes: recorded calls compute what the calls would have, on the numbers that are there when the tape runs."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from femto import kernels
+from femto.kernels import Dropout, Live, Tape
+from tests.kernels.test_arguments import CASES, INTEGERS, arrays_of
+
+RECORDABLE = [name for name in CASES if name != "sum_of_squares"]
+
+
+@pytest.mark.parametrize("case", RECORDABLE)
+def test_a_recorded_call_writes_nothing_until_the_tape_runs_and_then_what_the_call_would(isa, case):
+    recorded, called = arrays_of(case), arrays_of(case)
+    before = {name: array.copy() for name, array in recorded.items()}
+    with Tape() as tape:
+        CASES[case].function(**recorded)
+    assert len(tape) == 1
+    for name, array in recorded.items():
+        np.testing.assert_array_equal(array, before[name])
+    for _ in range(2):
+        tape.run()
+        CASES[case].function(**called)
+        for name, array in recorded.items():
+            np.testing.assert_array_equal(array, called[name])
+
+
+def test_a_tape_reads_arrays_and_live_numbers_anew():
+    x, out, step = np.ones((40, 8), np.float32), np.zeros((40, 8), np.float32), Live(3)
+    with Tape() as tape:
+        kernels.dropout(x, Dropout(0.5, 1, step, 2), out)
+        kernels.gelu_forward(out, out)
+    for value, scale in ((3, 1.0), (4, 2.0), (-1, 0.5), (2**40 + 7, 1.0)):
+        step.value, x[...] = value, scale
+        tape.run()
+        np.testing.assert_array_equal(out, kernels.gelu_forward(kernels.dropout(x, Dropout(0.5, 1, value, 2))))
+
+
+def test_ids_are_checked_when_they_are_recorded_and_whenever_the_tape_runs():
+    arrays = arrays_of("embedding_forward")
+    tokens, out = arrays["tokens"], arrays["norm"]
+    tokens[1] = 10**6
+    with Tape() as tape, pytest.raises(ValueError, match="tokens: id 1000000 at position 1"):
+        CASES["embedding_forward"].function(**arrays)
+    assert len(tape) == 0
+    tokens[1] = 0
+    with tape:
+        kernels.set_zero(out)
+        CASES["embedding_forward"].function(**arrays)
+    out[...], tokens[2] = 5.0, -1
+    with pytest.raises(ValueError, match="id -1 at position 2"):
+        tape.run()
+    assert (out == 5.0).all(), "nothing is computed"
+
+
+def test_arrays_live_as_long_as_the_tape():
+    tape, out = Tape(), np.zeros((3, 3), np.float32)
+    with tape:
+        kernels.matmul(np.full((3, 3), 2.0, np.float32), np.eye(3, dtype=np.float32), out)
+    filler = [np.full((3, 3), 7.0, np.float32) for _ in range(1000)]
+    tape.run()
+    assert (out == 2.0).all() and len(filler) == 1000
+
+
+def test_only_the_thread_that_records_is_recorded():
+    x, out = np.ones(9, np.float32), np.zeros(9, np.float32)
+    with Tape() as tape:
+        other = threading.Thread(target=lambda: kernels.exponential(x, out))
+        other.start()
+        other.join()
+        with pytest.raises(RuntimeError, match="records to another tape already"), Tape():
+            pass
+    assert len(tape) == 0 and (out > 2.7).all()
+
+
+def test_a_kernel_that_returns_a_number_cannot_be_recorded():
+    with Tape(), pytest.raises(ValueError, match="sum_of_squares: returns a number"):
+        kernels.sum_of_squares(np.ones(3, np.float32))
+
+
+def test_a_refused_call_is_not_recorded():
+    for case in RECORDABLE:
+        name = CASES[case].names()[0]
+        with Tape() as tape, pytest.raises((TypeError, ValueError)):
+            CASES[case].function(**arrays_of(case) | {name: np.zeros(3, "f8" if name not in INTEGERS else "i8")})
+        assert len(tape) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_part_runs_once_whatever_the_workers_and_threads(rng, workers, threads):
+    parts, rows = 13, 300
+    a = np.float32(rng.standard_normal((parts, rows, 40)))
+    b = np.float32(rng.standard_normal((40, 33)))
+    scratch, out = np.zeros((workers, rows, 33), np.float32), np.zeros((parts, rows, 33), np.float32)
+
+    def tape(worker: int, part: int) -> Tape:
+        with Tape() as tape:
+            kernels.matmul(a[part], b, scratch[worker])
+            kernels.matmul(scratch[worker], np.eye(33, dtype=np.float32), out[part], accumulate=True)
+        return tape
+
+    tapes = [[tape(worker, part) for part in range(parts)] for worker in range(workers)]
+    kernels.set_num_threads(threads)
+    for turn in (1, 2):
+        kernels.run_parts(tapes)
+        np.testing.assert_allclose(out, turn * (a @ b), rtol=2e-4, atol=2e-4)
+
+
+def test_calls_of_a_tape_are_timed():
+    x, out = np.ones(90000, np.float32), np.zeros(90000, np.float32)
+    with Tape() as tape:
+        kernels.exponential(x, out)
+        kernels.gelu_forward(out, out)
+    calls = []
+    kernels.set_timing_hook(calls.append)
+    try:
+        tape.run()
+    finally:
+        kernels.set_timing_hook(None)
+    first, second = calls
+    assert (first.operation, second.operation) == ("exponential", "gelu_forward") and first.bytes == 720000
+    assert 0.0 < first.seconds <= second.started - first.started
