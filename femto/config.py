@@ -135,7 +135,7 @@ class TrainConfig:
     """
 
     batch_size: int = 16  # B, windows of T+1 tokens a step
-    micro_batch_size: int = 0  # windows of a part computed at a time; 0: see training.partition
+    micro_batch_size: int = 0  # windows of a part computed at a time; 0: see training.partitioning
     dropout: float = 0.0  # probability, on attention and on the output of each half of a block
     learning_rate: float = 0.003  # peak, reached after the warm-up
     min_learning_rate: float = 0.00003  # where the decay ends, and what is used after it
@@ -152,7 +152,7 @@ class TrainConfig:
     optimizer: str = added("adamw")  # one of OPTIMIZERS
     learning_rate_factors: dict[str, float] = added({})  # by role of a tensor, one of ROLES; 1 for the others
     weight_decays: dict[str, float] = added({})  # by role; weight_decay for the others
-    parts: int = added(1, default=0)  # of the batch, with a gradient each; a power of two; 0: see training.partition
+    parts: int = added(1, default=0)  # of the batch, with a gradient each; a power of two; 0: see training.partitioning
     schedule: str = added("life", default="run")  # one of SCHEDULES
     # Where the schedule stands, which sessions write: settings that nobody chooses.
     run_start: int = added(0)  # updates of the optimiser before the run that the schedule belongs to

@@ -359,7 +359,7 @@ def test_dead_units_are_counted_over_all_batches(healthy):
 
 def test_measures_do_not_depend_on_the_micro_batch(healthy, monkeypatch):
     whole = diagnose(healthy, dataset(healthy))
-    monkeypatch.setattr("femto.training.partition.ACTIVATION_BYTES", 1)
+    monkeypatch.setattr("femto.training.partitioning.ACTIVATION_BYTES", 1)
     parts = diagnose(healthy, dataset(healthy))
     assert parts.data.loss == pytest.approx(whole.data.loss)
     for one, other in zip(parts.layers, whole.layers, strict=True):

@@ -16,7 +16,7 @@ from femto.model import Graph, Model
 from femto.model.linear import Pass
 from femto.model.parts import Parts
 from femto.training import Trainer
-from femto.training.partition import (
+from femto.training.partitioning import (
     FEWEST_ROWS,
     GRADIENT_SHARE,
     MOST_PARTS,

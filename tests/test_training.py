@@ -14,7 +14,7 @@ from femto.errors import ConfigError, DataError, TrainingError
 from femto.model import Graph, Model, activation_floats
 from femto.optimizers.schedule import learning_rate
 from femto.training import Trainer, evaluate
-from femto.training.partition import activation_bytes, partition
+from femto.training.partitioning import activation_bytes, partition
 from femto.training.session import OutOfPatience, Saved, Session, Validation, best_path
 
 TEXT = "the quick brown fox jumps over the lazy dog; " * 60

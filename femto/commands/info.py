@@ -27,7 +27,7 @@ def info(model: str, as_json: bool) -> None:
     from femto.optimizers import OPTIMIZERS
     from femto.system.text import amount, counted
     from femto.training.overfitting import best
-    from femto.training.partition import activation_bytes, partition
+    from femto.training.partitioning import activation_bytes, partition
 
     loaded = checkpoint.load(model)
     shape, history, tokenizer = loaded.model.config, loaded.history, loaded.tokenizer

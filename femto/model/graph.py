@@ -89,7 +89,7 @@ class Graph:
         return math.fsum(self.head.losses.tolist())
 
     def differentiate(self, tokens: Integers, targets: Integers, run: Pass, gradient_scale: float, losses: Floats) -> None:
-        """As accumulate_gradients, but the losses of all positions go to `losses` (B*T,). All of it is kernels: a tape records it."""
+        """As accumulate_gradients, but the losses of all positions go to `losses` (B*T,). A tape can record it."""
         self._forward(tokens, run)
         self.head.loss(np.reshape(targets, -1), gradient_scale, losses)
         dh = self.head.backward(self.dh)

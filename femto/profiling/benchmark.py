@@ -21,7 +21,7 @@ from femto.model import Decoder, Model
 from femto.profiling.kernel_times import profile
 from femto.system import memory, random_numbers
 from femto.tokenizers import Tokenizer
-from femto.training.partition import partition
+from femto.training.partitioning import partition
 from femto.training.trainer import Trainer
 
 WARMUP_STEPS = 3

@@ -2,7 +2,7 @@
 
 from femto.training.ahead import Ahead, ahead
 from femto.training.evaluation import Loss, evaluate
-from femto.training.partition import Partition, partition
+from femto.training.partitioning import Partition, partition
 from femto.training.session import OutOfPatience, Saved, Session, Validation
 from femto.training.spikes import Spike
 from femto.training.trainer import Step, Trainer

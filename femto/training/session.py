@@ -15,7 +15,7 @@ from femto.training import notes
 from femto.training.ahead import Ahead, ahead
 from femto.training.evaluation import Loss, evaluate
 from femto.training.overfitting import Overfitting, best, overfitting, without_improvement
-from femto.training.partition import require_memory
+from femto.training.partitioning import require_memory
 from femto.training.spikes import MEMORY, Spike, SpikeDetector
 from femto.training.trainer import Step, Trainer, require_finite
 

@@ -19,7 +19,7 @@ from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate
 from femto.system.text import brief, described
 from femto.token_files import TokenIds
-from femto.training.partition import partition, require_memory
+from femto.training.partitioning import partition, require_memory
 
 KEPT = "nothing of this step was kept, and the file is as it was last saved"
 MOST_SKIPPED = 10  # steps one after another that may be skipped

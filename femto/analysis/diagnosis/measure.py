@@ -37,7 +37,7 @@ from femto.optimizers.clipping import norm
 from femto.optimizers.schedule import learning_rate, peak_step
 from femto.training.ahead import last_settings
 from femto.training.overfitting import overfitting
-from femto.training.partition import partition
+from femto.training.partitioning import partition
 
 Doubles = NDArray[np.float64]
 
