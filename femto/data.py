@@ -25,6 +25,8 @@ Ids = NDArray[np.int32]  # of a batch
 PathLike = str | os.PathLike[str]
 Paths = PathLike | Sequence[PathLike]  # of a text: a file, a folder, `-` for standard input, or several of them
 
+STANDARD_INPUT = "-"  # as a str: Path("-") is a file of this name, as a folder may have one
+
 GATHERED = 128  # windows that are taken from a token file before its pages are let go: the system maps 64 KiB or more for each
 COUNTED = 1 << 20  # tokens that are counted at a time
 
@@ -33,7 +35,7 @@ Part = TypeVar("Part")  # of a text
 
 @dataclass(frozen=True)
 class Dataset:
-    """A text as token ids: int32 for a text that is encoded in memory, uint8 or uint16 for a large one."""
+    """A text as token ids: int32 for a small text, uint8 or uint16 for one of 16 MiB or more."""
 
     name: str  # the path as given, or several with commas between
     sha256: str  # of the file's bytes, or of all files' one after another
@@ -57,11 +59,11 @@ class Dataset:
 
 
 def read_bytes(path: str | os.PathLike[str], most: int = -1, *, any_file: bool = False) -> bytes:
-    """The bytes of a file, or of standard input for `-`; the first `most` of them, unless that is -1.
+    """The bytes of a file, or of standard input for the str `-`; the first `most` of them, unless that is -1.
 
     Raises DataError, also for what is no text by its first bytes; with any_file only for what femto itself has written.
     """
-    if str(path) == "-":
+    if path == STANDARD_INPUT:
         if sys.stdin is None:
             raise DataError("-: standard input is closed")
         return _require_text(sys.stdin.buffer.read(most), "standard input", any_file)
@@ -168,14 +170,14 @@ def load_dataset(
 def _again(path: Paths) -> str | list[str] | None:
     """The path, or paths, as histories have it; None where there is nothing to read again, or a name is not UTF-8."""
     paths = list(map(str, _several(path)))
-    if "-" in paths or name_of(path) != ", ".join(paths):
+    if STANDARD_INPUT in paths or name_of(path) != ", ".join(paths):
         return None
     return paths if len(paths) > 1 else paths[0]
 
 
 def _large(names: Sequence[PathLike], tokenizer: Tokenizer, any_file: bool) -> list[Document] | None:
     """The files that are not empty, if they are all files and together large enough for a token file. Raises DataError."""
-    if "-" in map(str, names) or not token_cache.can_cache(tokenizer):
+    if STANDARD_INPUT in names or not token_cache.can_cache(tokenizer):
         return None
     try:
         found = [FileDocument.of(name) for name in names]
@@ -219,11 +221,11 @@ def from_documents(
     """Documents in memory as a data set, one after another; none is encoded together with its neighbours.
 
     Between them stands the tokenizer's document separator, if it has one: as if it stood there in the text. Empty documents are
-    left out. cache, show_event: as `load_dataset` has them.
+    left out. cache, show_event: as `load_dataset` has them. The ids of 16 MiB or more have 8 or 16 bits each, those of less 32.
     """
     name = name_of(name)
     documents = [document for document in documents if document]
-    if cache is not False and sum(map(len, documents)) >= token_cache.LEAST_BYTES and token_cache.can_cache(tokenizer):
+    if sum(map(len, documents)) >= token_cache.LEAST_BYTES and token_cache.can_cache(tokenizer):
         return _encoded(name, list(map(MemoryDocument, documents)), [name], tokenizer, cache, show_event)
     if tokenizer.document_separator is not None:
         documents = _separated(documents, tokenizer.document_separator)

@@ -172,12 +172,12 @@ def _refuse(error: OSError) -> None:
 def notes(paths: PathLike | Sequence[PathLike], tokenizer: Tokenizer | None = None) -> list[str]:
     """What to know of texts, one line each: what they look like if not UTF-8, their Unicode form, what is left out of folders.
 
-    paths: files and folders; standard input, `-`, is passed over. tokenizer: of the model that is to read them. SAMPLE_BYTES of
-    each file are looked at, and in a folder no more than MOST_FILES files.
+    paths: files and folders; standard input, the str `-`, is passed over. tokenizer: of the model that is to read them. Of each
+    file SAMPLE_BYTES are looked at, and in a folder no more than MOST_FILES files.
     """
     found: dict[str, list[str]] = {}  # what is said, and of which files
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        inside, left_out = files_below(path) if Path(path).is_dir() else ([Path(path)] if str(path) != "-" else [], [])
+        inside, left_out = files_below(path) if Path(path).is_dir() else ([Path(path)] if path != "-" else [], [])
         for each in inside[:MOST_FILES]:
             for says, advice in _of_file(each, tokenizer):
                 found.setdefault(says, []).append(f"{each} {says}; {advice}")

@@ -154,7 +154,6 @@ class _Cached:
         self.name, self.documents, self.texts, self.tokenizer = name, documents, list(texts), tokenizer
         self.folder, self.show_event = folder, show_event
         self.total = sum(document.size for document in documents)
-        self.between = next((each.content for each in documents if isinstance(each, MemoryDocument)), b"")  # a separator of files
         self.hashed_at = 0  # when reading began, nanoseconds since 1970
 
     def load(self) -> Tokens:
@@ -249,10 +248,16 @@ class _Cached:
     def _state(self) -> str | None:
         """The hash of what the files look like from outside; None for texts that are in memory."""
         files_ = [document for document in self.documents if isinstance(document, FileDocument)]
-        return _of([(each.path, each.state) for each in files_]) if files_ else None
+        return _of([(os.path.abspath(each.path), each.state) for each in files_]) if files_ else None
+
+    @property
+    def _between(self) -> bytes:
+        """What separates files."""
+        return next((each.content for each in self.documents if isinstance(each, MemoryDocument)), b"")
 
     def _known_sha256(self) -> str | None:
-        state, remembered = self._state(), read_hash(self.folder, self.texts, self.between)
+        state = self._state()
+        remembered = read_hash(self.folder, self.texts, self._between) if state else None
         return remembered["sha256"] if remembered and remembered["state"] == state else None
 
     def _remember(self, sha256: str) -> None:
@@ -265,7 +270,7 @@ class _Cached:
                 return
         content = json.dumps({"texts": self.texts, "state": state, "sha256": sha256}).encode()
         with suppress(OSError):  # the text is read again the next time
-            files.write_atomically(hash_file(self.folder, self.texts, self.between), [content])
+            files.write_atomically(hash_file(self.folder, self.texts, self._between), [content])
 
 
 def _racy(document: FileDocument, read: int) -> bool:

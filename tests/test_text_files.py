@@ -165,6 +165,14 @@ def test_what_is_left_out_of_a_folder_is_told(folder: Path) -> None:
     assert data.read_documents("texts") == [b"cherry\n", b"banana\n", b"one\n"]
 
 
+def test_a_file_of_the_name_of_standard_input_is_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("texts")
+    Path("./-").write_bytes(b"dash\n")
+    assert data.read_documents(".") == [b"dash\n", b"cherry\n", b"banana\n"]
+    assert data.load_dataset(".", build("byte", None)).num_bytes == 19
+    assert data.load_dataset(Path("-"), build("byte", None)).path is None  # a command would take the name for standard input
+
+
 def test_many_files_of_one_kind_are_one_note(folder: Path) -> None:
     for place in range(5):
         Path(f"texts/{place}.txt").write_text(ENGLISH, encoding="utf-16")
@@ -191,6 +199,8 @@ def test_a_char_vocabulary_may_come_from_a_folder(folder: Path) -> None:
     assert data.read_texts("texts") == ["cherry\n", "banana\n"]
     expected = sorted(set("banana\ncherry\n"))
     assert build("char", ["banana\n", "cherry\n"]).tokens == (*(c.encode() for c in expected), b"<unk>")
+    refused = run("init", "--tokenizer", "char", "--tokenizer-data", "nowhere", *SHAPE, status=1).stderr
+    assert refused == "Error: nowhere: cannot read the text of the tokenizer: it does not exist; --tokenizer-data names it\n"
     Path("texts/k.txt").write_bytes(KOREAN.encode("euc_kr"))
     refused = run("init", "--tokenizer", "char", "--tokenizer-data", "texts", *SHAPE, status=1).stderr
     assert (

@@ -148,6 +148,25 @@ def test_a_text_that_is_as_it_was_is_not_read_again(cache, text):
     assert not again.ids.flags.writeable
 
 
+def test_a_text_is_known_by_every_path_that_leads_to_it(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(token_cache, "LEAST_BYTES", 1)
+    settle(text)
+    first = data.load_dataset(text, BPE, cache=tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    events = []
+    same(data.load_dataset("text.txt", BPE, cache="cache", show_event=events.append), first)
+    assert events == []
+
+
+def test_a_large_text_in_memory_has_small_ids_and_no_file(text, tmp_path, monkeypatch):
+    documents = [TEXT.encode(), b"", STORY.encode()]
+    expected = data.from_documents("both", documents, BPE)
+    monkeypatch.setattr(token_cache, "LEAST_BYTES", 1)
+    monkeypatch.setenv("FEMTO_CACHE", str(tmp_path / "cache"))
+    same(data.from_documents("both", documents, BPE), expected)
+    assert list(tmp_path.iterdir()) == [text]
+
+
 def test_the_same_content_elsewhere_is_read_and_not_encoded(cache, text, tmp_path):
     cache.load(text)
     shutil.copy(text, tmp_path / "copy.txt")
