@@ -784,7 +784,8 @@ def test_a_text_of_its_own_is_validated_on_and_remembered(folder):
     run("train", *options, "--steps", 1)
     Path("new.txt").unlink()
     told = run("train", *options, "--steps", 1, status=1).stderr
-    assert told.endswith("\nError: new.txt: cannot read the validation data set: it does not exist\n")
+    missing = "new.txt: cannot read the validation data set: it does not exist; --validation-dataset names it"
+    assert told.endswith(f"\nError: {missing}\n")
     assert "new.txt: the model's last validation data set is not there" in run("train", "--steps", 1, status=1).stderr
     run("train", "--steps", 1, "--validation-split", 0)
 

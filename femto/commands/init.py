@@ -8,6 +8,7 @@ import click
 from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.dependencies import refuse
+from femto.commands.shared.model_text import require_there
 from femto.commands.shared.new_model import report
 from femto.commands.shared.options import (
     FIRST_TEXT,
@@ -151,13 +152,16 @@ def _init(
 
 def _tell_unknown(tokenizer: "Tokenizer") -> None:
     """Say now, not after hours, if the tokenizer does not know much of the text that `train` takes at first."""
+    from femto import data
+    from femto.errors import DataError
+
     if tokenizer.unk_id is None or not os.path.isfile(FIRST_TEXT):
         return
     try:
-        with open(FIRST_TEXT, "rb") as file:
-            ids = tokenizer.encode(file.read(SAMPLE_BYTES))
-    except OSError:  # whoever trains on it will be told
+        (beginning,) = data.read_beginning(FIRST_TEXT, SAMPLE_BYTES)
+    except DataError:  # whoever trains on it will be told
         return
+    ids = tokenizer.encode(beginning)
     unknown = tokenizer.count_unknown(ids)
     if unknown >= MUCH_UNKNOWN * max(1, len(ids)):
         unknown_warning(unknown, len(ids), FIRST_TEXT)
@@ -172,6 +176,7 @@ def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None) -> "Tok
         if kind != "char":
             return tokenizers.build(kind, None, case_sensitive is not False)
         path = path or FIRST_TEXT
+        require_there(path, "text of the tokenizer", "--tokenizer-data")
         made = tokenizers.build(kind, data.read_texts(path), case_sensitive is not False)
         text_notes(path, made)
         return made

@@ -57,18 +57,24 @@ def read(given: Texts | None, checkpoint: "Checkpoint", *, other: bool = True, q
 
 def read_validation(given: Texts | None, checkpoint: "Checkpoint", *, last: bool, quiet: bool = False) -> "Dataset | None":
     """The text to validate on, if any; last: that of the last session, if none is given."""
-    from femto.errors import DataError
     from femto.training.last_dataset import last_validation_dataset
 
     path = given or (last_validation_dataset(checkpoint.history) if last else None)
     if path is None:
         return None
     for each in given or ():
-        if each != "-" and not os.path.exists(each):
-            raise DataError(f"{each}: cannot read the validation data set: it does not exist")
+        require_there(each, "validation data set", "--validation-dataset")
     if given is None:
         _announce("validating on {}, as in the last session", path)
     return load(path, checkpoint.tokenizer, quiet=quiet)
+
+
+def require_there(path: str, what: str, option: str) -> None:
+    """Raise DataError if nothing is there: of a text that is not the data set of the command."""
+    from femto.errors import DataError
+
+    if path != "-" and not os.path.exists(path):
+        raise DataError(f"{path}: cannot read the {what}: it does not exist; {option} names it")
 
 
 def _announce(note: str, path: Path) -> None:
