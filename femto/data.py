@@ -243,12 +243,17 @@ def _separated(documents: Sequence[Part], separator: Part) -> list[Part]:
 
 def split(ids: TokenIds, validation_split: float, name: str = "the data set") -> tuple[TokenIds, TokenIds]:
     """The ids to train on and the last `validation_split` of them, held out. Raises DataError when a part is too small."""
-    boundary = len(ids) - round(len(ids) * validation_split)
-    training, validation = ids[:boundary], ids[boundary:]
+    validation = last_part(ids, validation_split)
+    training = ids[: len(ids) - len(validation)]
     require_two(training, f"{name}: the part to train on")
     if validation_split:
         require_two(validation, f"{name}: a validation split of {validation_split:g}")
     return training, validation
+
+
+def last_part(ids: TokenIds, share: float) -> TokenIds:
+    """The last `share` of ids (N,), 0 to 1: what is held out of a text with that validation split."""
+    return ids[len(ids) - round(len(ids) * share) :]
 
 
 def require_two(ids: TokenIds, what: str) -> None:

@@ -7,6 +7,7 @@ import click
 from femto import config
 from femto.commands.shared.command_line import command
 from femto.commands.shared.dependencies import given, nothing, refuse
+from femto.commands.shared.notes import note
 from femto.commands.shared.options import (
     OrAuto,
     json_option,
@@ -79,7 +80,7 @@ def bench(
     if infer:
         refuse(ctx, "show_kernels", reason="with --infer, which measures generation")
         if unused := given(ctx, "dropout", "batch_size", "micro_batch_size", "parts", "optimizer"):
-            click.echo(f"note: {nothing(unused, 'with --infer, which measures generation')}", err=True)
+            note(nothing(unused, "with --infer, which measures generation"))
     chosen = config.PRESETS[preset]
     changes = {
         "dropout": dropout,
@@ -111,4 +112,4 @@ def bench(
     click.echo(text)
     if result["cores_busy"]:
         share = f"{result['cpu_share']:.0%} of a core each"
-        click.echo(f"note: other programs keep the cores busy: threads used: {result['threads']}, with {share}", err=True)
+        note(f"other programs keep the cores busy: threads used: {result['threads']}, with {share}")

@@ -4,10 +4,10 @@ import json
 
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
+from femto.commands.shared.notes import marker_note
 from femto.commands.shared.options import (
     FIRST_TEXT,
     Texts,
-    marker_note,
     model_dataset_option,
     model_or_tokenizer_option,
     print_json_text,

@@ -7,6 +7,7 @@ import click
 
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
+from femto.commands.shared.notes import note
 from femto.commands.shared.options import (
     OrAuto,
     Texts,
@@ -70,8 +71,8 @@ def diagnose(path: str | None, model: str | None, dataset: Texts | None, batch_s
     loaded = checkpoint.load(model)
     read = model_text.read(dataset, loaded)
     diagnosis = measure(loaded, read, batch_size)
-    if note := short_text(read.ids, loaded.model.config.num_tokens, read.name):
-        click.echo(f"note: {note}", err=True)
+    if told := short_text(read.ids, loaded.model.config.num_tokens, read.name):
+        note(told)
     found = find(diagnosis)
     if as_json:
         print_json({"model": model, **asdict(diagnosis), "findings": [asdict(finding) for finding in found]})

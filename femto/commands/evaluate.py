@@ -5,6 +5,7 @@ import click
 from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.history_text import for_unknown
+from femto.commands.shared.notes import note
 from femto.commands.shared.options import (
     Texts,
     json_option,
@@ -43,10 +44,11 @@ def evaluate(model: str, dataset: Texts | None, validation_split: float | None, 
         raise click.BadParameter("must be above 0 and at most 1", param_hint="--validation-split")
     loaded = checkpoint.load(model, optimizer=False)
     read = model_text.read(dataset, loaded)
-    ids = read.ids if validation_split is None else read.ids[len(read.ids) - round(len(read.ids) * validation_split) :]
+    share = validation_split or 1.0
+    ids = data.last_part(read.ids, share)
     data.require_two(ids, f"{read.name}: the part to evaluate")
-    if note := trained_on(loaded.history, read, validation_split or 1.0):
-        click.echo(f"note: {note}", err=True)
+    if told := trained_on(loaded.history, read, share):
+        note(told)
     result = training.evaluate(loaded.model, ids, loaded.tokenizer)
     if as_json:
         print_json(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from femto.commands.shared.command_line import group
+from femto.commands.shared.notes import text_notes
 from femto.commands.shared.options import (
     Texts,
     json_option,
@@ -13,7 +14,6 @@ from femto.commands.shared.options import (
     option,
     print_json,
     quiet_option,
-    text_notes,
     threads_option,
 )
 from femto.commands.shared.run_progress import show_progress

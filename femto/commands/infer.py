@@ -11,7 +11,8 @@ import click
 
 from femto.commands.shared.command_line import command
 from femto.commands.shared.dependencies import refuse
-from femto.commands.shared.options import argument_bytes, model_option, option, print_json_text, threads_option, unknown_warning
+from femto.commands.shared.notes import note, unknown_note
+from femto.commands.shared.options import argument_bytes, model_option, option, print_json_text, threads_option
 
 if TYPE_CHECKING:
     from femto.generation import Generated
@@ -117,12 +118,12 @@ def infer(
     for number, prompt in enumerate(given, 1):
         ids = tokenizer.encode(prompt)
         name = "the prompt" if len(given) == 1 else f"prompt {number}"
-        unknown_warning(tokenizer.count_unknown(ids), len(ids), name)
+        unknown_note(tokenizer.count_unknown(ids), len(ids), name)
         if form := other_form(prompt.decode("utf-8", "replace"), tokenizer):
-            click.echo(f"note: {name} {form[0]}", err=True)
+            note(f"{name} {form[0]}")
     for text in stops:
         if not set(text) <= set(b"".join(tokenizer.tokens)):
-            click.echo(f"note: --stop {shown(text)} never comes: some of its bytes are in no token of the model", err=True)
+            note(f"--stop {shown(text)} never comes: some of its bytes are in no token of the model")
     for number, sample in product(range(len(given)), range(num_samples)):
         prompt = given[number]
         events = generation.generate(loaded, prompt, max_new_tokens, replace(sampling, sample=sample), stop=stops)

@@ -7,12 +7,12 @@ import click
 
 from femto import config
 from femto.commands.shared.command_line import command
-from femto.commands.shared.dependencies import refuse
+from femto.commands.shared.dependencies import given, refuse
 from femto.commands.shared.model_text import require_there
 from femto.commands.shared.new_model import report
+from femto.commands.shared.notes import MUCH_UNKNOWN, text_notes, unknown_note
 from femto.commands.shared.options import (
     FIRST_TEXT,
-    MUCH_UNKNOWN,
     case_option,
     force_option,
     json_option,
@@ -22,9 +22,7 @@ from femto.commands.shared.options import (
     parts_option,
     preset_option,
     shape_options,
-    text_notes,
     tokenizer_option,
-    unknown_warning,
 )
 from femto.system.text import counted
 
@@ -99,8 +97,7 @@ def init(ctx: click.Context, /, **options: Any) -> None:
     if options.pop("interactive"):
         for option in ctx.command.params:
             name = option.name or ""
-            given = ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-            if name in ASKED and not given:
+            if name in ASKED and not given(ctx, name):
                 options[name] = click.prompt(name.replace("_", " "), default=options[name], type=option.type)
     _init(ctx, **options)
 
@@ -164,7 +161,7 @@ def _tell_unknown(tokenizer: "Tokenizer") -> None:
     ids = tokenizer.encode(beginning)
     unknown = tokenizer.count_unknown(ids)
     if unknown >= MUCH_UNKNOWN * max(1, len(ids)):
-        unknown_warning(unknown, len(ids), FIRST_TEXT)
+        unknown_note(unknown, len(ids), FIRST_TEXT)
 
 
 def _tokenizer(kind: str, path: str | None, case_sensitive: bool | None) -> "Tokenizer":

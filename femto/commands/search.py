@@ -7,6 +7,7 @@ import click
 
 from femto.commands.shared.command_line import command
 from femto.commands.shared.history_text import recent_loss
+from femto.commands.shared.notes import text_notes
 from femto.commands.shared.options import (
     OrAuto,
     Texts,
@@ -16,7 +17,6 @@ from femto.commands.shared.options import (
     preset_option,
     print_json,
     quiet_option,
-    text_notes,
     threads_option,
     tokenizer_option,
 )

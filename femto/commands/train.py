@@ -350,7 +350,6 @@ def train(
 
 
 def _print(result: dict[str, Any], history: "History", until: int | None, on_non_finite: str) -> None:
-
     stopped = f"stopped by {result['stopped_by']} " if result["stopped_by"] else ""
     skipped = f", {result['skipped_steps']:,} skipped" if result["skipped_steps"] else ""
     steps = f"{counted(result['steps'], 'step')}{skipped}, {history.num_steps:,} in all{recent_loss(history)}"

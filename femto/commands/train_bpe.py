@@ -3,19 +3,17 @@
 import click
 
 from femto.commands.shared.command_line import command
+from femto.commands.shared.notes import marker_note, note, text_notes, unknown_note
 from femto.commands.shared.options import (
     Texts,
     case_option,
     dataset_option,
     json_option,
     keep_options,
-    marker_note,
     option,
     print_json,
     quiet_option,
-    text_notes,
     tokenizer_data_option,
-    unknown_warning,
 )
 
 
@@ -55,8 +53,6 @@ def train_bpe(
     If --dataset is a folder, every file below it counts, except hidden ones, and no token spans two files. The same data gives
     the same vocabulary file, which can be read and edited.
     """
-    import numpy as np
-
     from femto import data, tokenizers
     from femto.commands.shared.progress import VocabularyProgress, shown_token
 
@@ -71,16 +67,16 @@ def train_bpe(
     reserved = made.with_reserved(reserve_tokens)
     encoded = data.from_documents(name, documents, made)
     tokenizers.save(reserved, tokenizer_data)
-    unknown_warning(encoded.num_unknown, len(encoded.ids), name)
+    unknown_note(encoded.num_unknown, len(encoded.ids), name)
     if made.vocab_size < vocab_size:
         fewer = f"{name} has a use for {made.vocab_size} tokens, not for {vocab_size}"
-        click.echo(f"note: {fewer}: a larger text, or one that repeats itself less, gives more", err=True)
+        note(f"{fewer}: a larger text, or one that repeats itself less, gives more")
     if len(documents) > 1 and made.document_separator is None:
         joined = f"nothing stands between the {len(documents):,} files of {name} when they are encoded"
-        click.echo(f"note: {joined}; --document-separator puts a token there", err=True)
+        note(f"{joined}; --document-separator puts a token there")
     for marker, count in tokenizers.markers(documents, made.kept).items():
         marker_note(marker, count, name, "and tokens may run across it; --keep makes it one token")
-    counts = np.bincount(encoded.ids, minlength=made.vocab_size)
+    counts = data.counts(encoded.ids, made.vocab_size)
     kept = {token: int(counts[made.tokens.index(token)]) for token in made.kept}
     bytes_per_token = encoded.num_bytes / len(encoded.ids)
     if as_json:

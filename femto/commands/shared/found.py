@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from femto.commands.shared import model_text
+from femto.commands.shared.notes import note
 from femto.commands.shared.options import FIRST_TEXT, Texts, texts_option
 from femto.system.text import counted, printable
 
@@ -36,14 +37,16 @@ class TextAtHand:
         from femto import tokenizers
 
         if self.documents is None:
-            click.echo(f"note: {self.name} is not there to count the new token in; --dataset names a text", err=True)
+            note(f"{self.name} is not there to count the new token in; --dataset names a text")
             return {"dataset": None}
         names = tokenizer.readable_tokens()
         found = tokenizers.occurrences(tokenizer, token_ids, self.documents)
         for each in found:
             told, warning = self.line(each, names)
-            if warning or not as_json:
-                click.echo(f"note: {told}" if warning else told, err=warning)
+            if warning:
+                note(told)
+            elif not as_json:
+                click.echo(told)
         counts = [
             {
                 "token_id": each.token_id,

@@ -4,9 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
-from femto.commands.shared.options import FIRST_TEXT, Texts, text_notes, unknown_warning
+from femto.commands.shared.notes import note, text_notes, unknown_note
+from femto.commands.shared.options import FIRST_TEXT, Texts
 from femto.commands.shared.reading import ReadingProgress
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def load(path: Path, tokenizer: "Tokenizer", *, quiet: bool = False) -> "Dataset
     with ReadingProgress(quiet) as progress:
         found = data.load_dataset(path, tokenizer, show_event=progress.show)
     text_notes(path, tokenizer)
-    unknown_warning(found.num_unknown, len(found.ids), found.name)
+    unknown_note(found.num_unknown, len(found.ids), found.name)
     return found
 
 
@@ -50,8 +49,8 @@ def read(given: Texts | None, checkpoint: "Checkpoint", *, other: bool = True, q
     if given is None and path != FIRST_TEXT:
         _announce("the data set is {}, the last one of the model", path)
     found = load(path, checkpoint.tokenizer, quiet=quiet)
-    if given is None and other and (note := other_text(checkpoint.history, found)):
-        click.echo(f"note: {note}", err=True)
+    if given is None and other and (told := other_text(checkpoint.history, found)):
+        note(told)
     return found
 
 
@@ -77,8 +76,8 @@ def require_there(path: str, what: str, option: str) -> None:
         raise DataError(f"{path}: cannot read the {what}: it does not exist; {option} names it")
 
 
-def _announce(note: str, path: Path) -> None:
+def _announce(told: str, path: Path) -> None:
     from femto import data
     from femto.system.text import printable
 
-    click.echo(f"note: {note.format(printable(data.name_of(path)))}", err=True)
+    note(told.format(printable(data.name_of(path))))

@@ -1,17 +1,13 @@
 """Options: how they show in help, and those that several commands share."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from femto.commands.shared import field_names
 from femto.config import PRESETS, ROLES
-from femto.system.text import counted
-
-if TYPE_CHECKING:
-    from femto.tokenizers import Tokenizer
 
 TOKENIZERS = ("ascii", "byte", "char", "bpe")
 
@@ -282,30 +278,3 @@ def print_json_text(text: str) -> None:
     from femto.system.text import json_escaped
 
     click.echo(json_escaped(text, "\ud800-\udfff" if is_utf8() else "\x80-\U0010ffff"))
-
-
-MUCH_UNKNOWN = 0.01  # of a text: another tokenizer is advised
-
-
-def unknown_warning(count: int, total: int, what: str) -> None:
-    """Say on standard error how many of a text's tokens the tokenizer does not know, and what to do where they are many."""
-    if count:
-        what = "standard input" if what == "-" else what
-        share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {counted(total, 'token')}"
-        advice = "; a model made with --tokenizer char or bpe from this text, or with --tokenizer byte, can tell them apart"
-        advice = advice if count >= MUCH_UNKNOWN * total else ""
-        click.echo(f"note: {share}: its tokenizer lacks those characters{advice}", err=True)
-
-
-def text_notes(path: str | Sequence[str], tokenizer: "Tokenizer | None" = None) -> None:
-    """Say on standard error what a text looks like, if it is not plain UTF-8, and what of a folder is left out."""
-    from femto import text_files
-
-    for note in text_files.notes(path, tokenizer):
-        click.echo(f"note: {note}", err=True)
-
-
-def marker_note(name: bytes, count: int, what: str, consequence: str) -> None:
-    """Say on standard error that a text has what looks like a token of its own, and is none that is kept."""
-    shown = json.dumps(name.decode("utf-8", "backslashreplace"), ensure_ascii=False)
-    click.echo(f"note: {shown} stands {count:,} times in {what}, {consequence}", err=True)

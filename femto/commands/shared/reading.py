@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from femto.commands.shared.bar import Bar
+from femto.commands.shared.notes import note
 from femto.system.text import amount, duration
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class ReadingProgress:
             return
         if isinstance(event, Note):
             self.__exit__()
-            click.echo(f"note: {event.text}", err=True)
+            note(event.text)
             return
         now = time.monotonic()
         if event.purpose != self.purpose:
