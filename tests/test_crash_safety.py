@@ -14,7 +14,7 @@ CRASH = Path(__file__).parent / "crash"
 @pytest.mark.parametrize(
     ("arguments", "at_least"),
     [
-        (["faults", "--scenario", "train", "--every", "5"], 50),
+        (["faults", "--scenario", "train", "--every", "7"], 40),
         (["faults", "--scenario", "init", "--every", "5"], 10),
         (["faults", "--scenario", "insert-layer", "--every", "9"], 9),
         (["faults", "--scenario", "train-bpe", "--every", "3"], 10),

@@ -1,5 +1,6 @@
 """Large texts: token files give the same as a text that is encoded in memory, whatever happens to them."""
 
+import hashlib
 import json
 import os
 import random
@@ -183,16 +184,18 @@ def test_where_documents_end_and_the_tokenizer_make_another_token_file(cache, te
     assert len(cache.files) == 4
 
 
-def test_a_separator_of_documents_stands_between_files(large):
-    Path("other.txt").write_text(STORY)
-    settle("other.txt")
-    paths, separated = ["large.txt", "other.txt"], BpeTokenizer.keeping(BPE, [], "<|end|>")
-    for tokenizer in (separated, BPE, separated):
+def test_a_separator_of_documents_stands_between_files(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(token_cache, "LEAST_BYTES", 1)
+    other = tmp_path / "other.txt"
+    other.write_text(STORY)
+    settle(other)
+    separated = BpeTokenizer.keeping(BPE, [], "<|end|>")
+    for tokenizer, between in ((separated, "<|end|>"), (BPE, ""), (separated, "<|end|>")):
         seen = []
-        found = data.load_dataset(paths, tokenizer, show_event=seen.append)
-        in_memory = data.from_documents("", [Path(path).read_bytes() for path in paths], tokenizer)
-        assert np.array_equal(found.ids, in_memory.ids)
-        assert (found.sha256, found.num_bytes) == (in_memory.sha256, in_memory.num_bytes)
+        found = data.load_dataset([text, other], tokenizer, cache=tmp_path / "cache", show_event=seen.append)
+        assert np.array_equal(found.ids, np.concatenate([tokenizer.encode(part) for part in (TEXT, between, STORY)]))
+        content = (TEXT + between + STORY).encode()
+        assert (found.sha256, found.num_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
     assert not seen  # both are known by then: nothing is read
     assert (found.ids == separated.tokens.index(b"<|end|>")).sum() == 1
 
