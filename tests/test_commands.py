@@ -824,7 +824,7 @@ def test_a_text_shorter_than_the_context_is_told(folder):
     Path("short.txt").write_text("to be or not to")
     run("init", *SMALL)
     told = "note: short.txt: 15 tokens to train on are less than a window of 17, so the text repeats inside each window"
-    assert told in run("train", "--dataset", "short.txt", "--steps", 1).stderr
+    assert run("train", "--dataset", "short.txt", "--steps", 1, "--quiet").stderr.startswith(told)  # a note is no progress
     assert told in run("diagnose", "--dataset", "short.txt").stderr
     assert run_json("info")["num_steps"] == 1
     Path("short.txt").write_text("to be or not to be")

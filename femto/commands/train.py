@@ -11,6 +11,7 @@ from femto.commands.shared import model_text
 from femto.commands.shared.command_line import command
 from femto.commands.shared.dependencies import given, refuse
 from femto.commands.shared.history_text import recent_loss
+from femto.commands.shared.notes import note
 from femto.commands.shared.options import (
     Decorated,
     OrAuto,
@@ -288,18 +289,18 @@ def train(
         last: dict[str, Any] = {}
         ended = False
         counts = {"skipped_steps": 0, "spikes": 0}
-        for note in session.notes() if steps else []:
-            progress.say(f"note: {note}")
+        for told in session.notes() if steps else []:
+            note(told)
         rates = session.ahead(steps) if steps else None
         validated = {"validation_dataset": held_out.name} if held_out else {}
         training = rates.training if rates else loaded.training
         writer = stack.enter_context(appending(metrics, model, loaded, read.name, training, **validated)) if metrics else None
         if writer is not None and writer.dropped:
-            progress.say(f"note: {metrics}: dropped {counted(writer.dropped, 'line')} of steps that were not saved")
+            note(f"{metrics}: dropped {counted(writer.dropped, 'line')} of steps that were not saved")
         if rates:
             progress.say(str(rates))
         if rates and rates.note:
-            progress.say(f"note: {rates.note}")
+            note(rates.note)
         stack.enter_context(stop.listening())
         stack.enter_context(progress.showing())
         for event in stack.enter_context(closing(session.run(steps, stop))):  # closed, it saves, whatever happens here

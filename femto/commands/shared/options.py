@@ -189,7 +189,7 @@ _TEXT = "The text: a file, a folder whose files are all read, or - for standard 
 dataset_option = texts_option("--dataset", FIRST_TEXT, _TEXT, default=(FIRST_TEXT,))
 model_dataset_option = texts_option("--dataset", f"the last one of the model, at first {FIRST_TEXT}", _TEXT)
 json_option = option("--json", "as_json", is_flag=True, help="Print the report as one JSON object instead of text.")
-quiet_option = option("--quiet", is_flag=True, help="Show no progress while the command works.")
+quiet_option = option("--quiet", is_flag=True, help="Show no progress while the command works. Notes are shown.")
 force_option = option("--force", is_flag=True, help="Replace the output file if it exists.")
 preset_option = option(
     "--preset",

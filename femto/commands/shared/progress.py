@@ -49,7 +49,8 @@ class Progress:
             bits = f"{loss.bits_per_byte:.4f} bits a byte{for_unknown(loss)}"
             self.say(f"{prefix}step {event.step}: validation loss {loss.nats:.4f}, {bits}{best}")
             if event.overfitting:
-                self.say(f"{prefix}note: {event.overfitting}; --keep-best keeps the best model, --patience ends such a run")
+                told = f"{event.overfitting}; --keep-best keeps the best model, --patience ends such a run"
+                self.bar.say(f"{prefix}note: {told}")  # a note is no progress: not even quiet leaves it out
         elif isinstance(event, OutOfPatience):
             best = f"{event.best:.4f} at step {event.best_step:,}"
             self.say(f"{prefix}step {event.step}: out of patience; the best validation was {best}")

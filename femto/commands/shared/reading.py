@@ -20,6 +20,7 @@ class ReadingProgress:
     """Shows on standard error how far a text is read, with a bar on a terminal and plain lines elsewhere, and notes."""
 
     def __init__(self, quiet: bool = False) -> None:
+        """quiet: show notes alone."""
         self.quiet, self.on_terminal = quiet, sys.stderr.isatty()
         self.bar: Bar | None = None
         self.purpose = ""
@@ -36,11 +37,11 @@ class ReadingProgress:
     def show(self, event: "Reading | Note") -> None:
         from femto.token_cache import Note
 
-        if self.quiet:
-            return
         if isinstance(event, Note):
             self.__exit__()
             note(event.text)
+            return
+        if self.quiet:
             return
         now = time.monotonic()
         if event.purpose != self.purpose:

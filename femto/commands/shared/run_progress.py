@@ -3,6 +3,8 @@
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+from femto.commands.shared.notes import note
+
 if TYPE_CHECKING:
     from femto.experiments.engine import Run
     from femto.system.signals import StopRequest
@@ -30,7 +32,7 @@ def show_progress(made: "Run", stop: "StopRequest", quiet: bool) -> None:
                     learnt = tokenizers.load(made.folder / "tokenizer.json")
                     size = learnt.vocab_size - learnt.num_reserved
                     if size < asked:
-                        say(f"note: the text has a use for {size:,} tokens, so that is the vocabulary")
+                        note(f"the text has a use for {size:,} tokens, so that is the vocabulary")
                     asked = 0
                 shown.close()
                 say(f"stage {event.number} of {event.count}: {event.text}")
