@@ -5,6 +5,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -58,18 +59,32 @@ class Dataset:
         return {"name": self.name, "path": self.path, "sha256": self.sha256, "bytes": self.num_bytes}
 
 
-def read_bytes(path: str | os.PathLike[str], most: int = -1, *, any_file: bool = False) -> bytes:
-    """The bytes of a file, or of standard input for the str `-`; the first `most` of them, unless that is -1.
+def read_bytes(path: PathLike, *, any_file: bool = False) -> bytes:
+    """The bytes of a file, or of standard input for the str `-`.
 
     Raises DataError, also for what is no text by its first bytes; with any_file only for what femto itself has written.
     """
+    _require_memory(path, [path])
+    return _read(path, -1, any_file)
+
+
+def _require_memory(name: object, files_: Sequence[PathLike]) -> None:
+    """Raise ResourceError if the files, and their tokens, are more than the memory holds. It is asked for once, as that takes
+    longer than to read a small file."""
+    size = 0
+    for each in files_:
+        with suppress(OSError):  # whoever reads it says why
+            size += os.stat(each).st_size
+    memory.require({"its bytes": size, "its tokens": size}, f"{name}: a data set of this size", "take a part of it")
+
+
+def _read(path: PathLike, most: int, any_file: bool) -> bytes:
+    """The first `most` bytes, or all for -1, as `read_bytes` reads them."""
     if path == STANDARD_INPUT:
         if sys.stdin is None:
             raise DataError("-: standard input is closed")
         return _require_text(sys.stdin.buffer.read(most), "standard input", any_file)
     try:
-        size = os.stat(path).st_size if most < 0 else min(most, os.stat(path).st_size)
-        memory.require({"its bytes": size, "its tokens": size}, f"{path}: a data set of this size", "take a part of it")
         with files.opened(path) as file:
             return _require_text(file.read(most), path, any_file)
     except OSError as error:
@@ -93,7 +108,9 @@ def read_documents(path: Paths, *, any_file: bool = False) -> list[bytes]:
     DataError when something cannot be read or there is nothing in it, and for archives, images and the like unless `any_file`.
     `text_files.notes` says what there is to know of them.
     """
-    documents = [document for name in _files_of(path) if (document := read_bytes(name, any_file=any_file))]
+    names = _files_of(path)
+    _require_memory(name_of(path), names)
+    documents = [document for name in names if (document := _read(name, -1, any_file))]
     if not documents:
         raise DataError(f"{name_of(path)}: the data set is empty")
     return documents
@@ -103,7 +120,7 @@ def read_beginning(path: Paths, most: int) -> list[bytes]:
     """The documents that `read_documents` gives with `any_file`, up to `most` bytes of them; the last may be cut off."""
     documents, left = [], most
     for name in _files_of(path):
-        documents.append(read_bytes(name, left, any_file=True))
+        documents.append(_read(name, left, any_file=True))
         left -= len(documents[-1])
         if not left:
             break
@@ -186,7 +203,7 @@ def _large(names: Sequence[PathLike], tokenizer: Tokenizer, any_file: bool) -> l
     if sum(document.size for document in found) < token_cache.LEAST_BYTES:
         return None
     for name in names:
-        read_bytes(name, signatures.ENOUGH, any_file=any_file)
+        _read(name, signatures.ENOUGH, any_file)
     return [document for document in found if document.size]
 
 
