@@ -828,7 +828,9 @@ def test_a_text_shorter_than_the_context_is_told(folder):
     assert told in run("diagnose", "--dataset", "short.txt").stderr
     assert run_json("info")["num_steps"] == 1
     Path("short.txt").write_text("to be or not to be")
-    assert "short" not in run("diagnose", "--dataset", "short.txt").stderr.replace("short.txt", "")
+    assert "note" not in run("diagnose", "--dataset", "short.txt").stderr
+    run("train", "--dataset", "short.txt", "--steps", 1, "--validation-split", 0.2)
+    assert "note: short.txt: 14 tokens to train on are less" in run("diagnose", "--dataset", "short.txt").stderr
 
 
 @pytest.mark.parametrize(

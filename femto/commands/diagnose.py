@@ -60,7 +60,7 @@ def diagnose(path: str | None, model: str | None, dataset: Texts | None, batch_s
     not change. The report shows the sizes of signals, gradients and updates, the attention and the loss, then the findings.
     docs/diagnose.md of the source explains each of them.
     """
-    from femto import checkpoint
+    from femto import checkpoint, data
     from femto.analysis.diagnosis import diagnose as measure
     from femto.analysis.diagnosis import find
     from femto.training.notes import short_text
@@ -71,7 +71,8 @@ def diagnose(path: str | None, model: str | None, dataset: Texts | None, batch_s
     loaded = checkpoint.load(model)
     read = model_text.read(dataset, loaded)
     diagnosis = measure(loaded, read, batch_size)
-    if told := short_text(read.ids, loaded.model.config.num_tokens, read.name):
+    training_ids, _ = data.split(read.ids, loaded.training.validation_split, read.name)
+    if told := short_text(training_ids, loaded.model.config.num_tokens, read.name):
         note(told)
     found = find(diagnosis)
     if as_json:
