@@ -154,9 +154,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise DataError(f"{path}: the data set is more than the memory holds") from error
 
 
-def read_texts(path: Paths) -> list[str]:
-    """The files that `read_documents` reads, each as `read_text` reads it."""
-    return list(map(read_text, _files_of(path)))
+def read_texts(path: Paths) -> Iterator[str]:
+    """The files that `read_documents` reads, each as `read_text` reads it when it is asked for: one is in memory at a time."""
+    return map(read_text, _files_of(path))
 
 
 def load_dataset(

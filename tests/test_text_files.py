@@ -73,7 +73,7 @@ def test_older_encodings_are_recognised_and_converted(text: str, codec: str, nam
     with pytest.raises(
         DataError, match=rf"old\.txt: not UTF-8 at byte \d+: it looks like {name}; convert it: iconv -f {name} "
     ) as caught:
-        data.read_texts(path)
+        list(data.read_texts(path))
     if shutil.which("iconv"):
         assert converted(path, str(caught.value)) == (ENGLISH * 200 + text).encode()
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_read_as_text_says_what_helps(
     monkeypatch.chdir(tmp_path)
     Path("text").write_bytes(content)
     with pytest.raises(DataError) as caught:
-        data.read_texts("text")
+        list(data.read_texts("text"))
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -196,7 +196,7 @@ SHAPE = ["--num-tokens", 16, "--embedding-degree", 8, "--num-layers", 1, "--num-
 def test_a_char_vocabulary_may_come_from_a_folder(folder: Path) -> None:
     run("init", "--tokenizer", "char", "--tokenizer-data", "texts", *SHAPE)
     run("train", "--dataset", "texts", "--steps", 1, "--quiet")
-    assert data.read_texts("texts") == ["cherry\n", "banana\n"]
+    assert list(data.read_texts("texts")) == ["cherry\n", "banana\n"]
     expected = sorted(set("banana\ncherry\n"))
     assert build("char", ["banana\n", "cherry\n"]).tokens == (*(c.encode() for c in expected), b"<unk>")
     refused = run("init", "--tokenizer", "char", "--tokenizer-data", "nowhere", *SHAPE, status=1).stderr

@@ -25,7 +25,7 @@ def cache(texts: tuple[str, ...], remove: bool, check: bool, as_json: bool) -> N
     """
     from femto import token_cache, token_files
     from femto.errors import DataError
-    from femto.system.text import amount
+    from femto.system.text import amount, counted
 
     folder = token_cache.default_folder()
     if remove and check:
@@ -53,7 +53,7 @@ def cache(texts: tuple[str, ...], remove: bool, check: bool, as_json: bool) -> N
         click.echo(f"{amount(entry.num_bytes):>10}  {described(entry)}{'; removed' if entry in removed else ''}")
     total = amount(sum(entry.num_bytes for entry in found))
     gone = "removed " if remove else ""
-    click.echo(f"{folder}: {gone}{len(found)} token file{'' if len(found) == 1 else 's'}, {total}")
+    click.echo(f"{folder}: {gone}{counted(len(found), 'token file')}, {total}")
 
 
 def described(entry: "Entry") -> str:

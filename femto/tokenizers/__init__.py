@@ -11,7 +11,7 @@ be made from a text without options, a line in ``_build``. `BpeTokenizer.from_do
 `BpeTokenizer.keeping` makes a tokenizer keep tokens whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from femto.errors import TokenizerError
 from femto.tokenizers.ascii import AsciiTokenizer
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-def build(kind: str, data: str | Sequence[str] | None = None, case_sensitive: bool = True, reserve_tokens: int = 0) -> Tokenizer:
+def build(kind: str, data: str | Iterable[str] | None = None, case_sensitive: bool = True, reserve_tokens: int = 0) -> Tokenizer:
     """Make a tokenizer for a new model.
 
     kind: ``ascii`` (101 tokens, or 75 case insensitive), ``byte`` (256) or ``char`` (its characters, ``<unk>``).
@@ -67,7 +67,7 @@ def build(kind: str, data: str | Sequence[str] | None = None, case_sensitive: bo
     return _build(kind, data, case_sensitive).with_reserved(reserve_tokens)
 
 
-def _build(kind: str, data: str | Sequence[str] | None, case_sensitive: bool) -> Tokenizer:
+def _build(kind: str, data: str | Iterable[str] | None, case_sensitive: bool) -> Tokenizer:
     if kind == "ascii":
         return AsciiTokenizer.standard(case_sensitive)
     if kind == "byte":
