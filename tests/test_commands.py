@@ -295,6 +295,7 @@ def test_a_vocabulary_from_text_to_a_renamed_token_of_a_trained_model(folder):
     )
     before = Path("tokenizer.json").read_bytes()
     report = run_json("train-bpe", "--dataset", "code", "--vocab-size", 60, "--reserve-tokens", 2, "--quiet")
+    assert report["dataset"] == "code"
     assert Path("tokenizer.json").read_bytes() == before
     assert (report["documents"], report["vocab_size"], report["unknown_share"]) == (2, 62, 0.0)
 

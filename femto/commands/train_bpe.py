@@ -83,7 +83,7 @@ def train_bpe(
         print_json(
             {
                 "tokenizer": tokenizer_data,
-                "dataset": dataset,
+                "dataset": name,
                 "documents": len(documents),
                 "vocab_size": reserved.vocab_size,
                 "reserved": reserve_tokens,
