@@ -1,4 +1,4 @@
-"""Text from a model: sampling, and generation with a key/value cache inside the context and a sliding window beyond it."""
+"""Text from a model: sampling, and generation with a key/value cache over a context that moves along."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from femto.checkpoint import Checkpoint
 from femto.errors import CheckpointError, ConfigError
 from femto.kernels import Floats
-from femto.model import Decoder, Graph, Model
+from femto.model import Decoder, Model
 from femto.system import random_numbers
 from femto.system.text import described
 from femto.tokenizers import StreamDecoder
@@ -77,22 +77,24 @@ def sample(logits: Floats, sampling: Sampling, index: int) -> int:
     return int(order[min(int(np.searchsorted(cumulative, place, side="right")), len(order) - 1)])
 
 
-def next_logits(model: Model, ids: list[int]) -> Iterator[Floats]:
+def next_logits(model: Model, ids: list[int], context_shift: int | None = None) -> Iterator[Floats]:
     """Logits (V,) after `ids`, then after every token that the caller appends to `ids` before it asks again.
 
-    Inside the context each token is one step against a key/value cache; beyond it the last T tokens are computed anew, because
-    every position in the window has changed.
+    Each token is one step against a key/value cache. When the context is full, its oldest `context_shift` tokens are left out
+    and the cache is made anew, because every position has changed. [default: half the context] Raises ConfigError.
     """
     context = model.config.num_tokens
-    decoder = Decoder(model)
-    window: Graph | None = None
-    yield decoder.prefill(np.array(ids[-context:], np.int32))
+    shift = max(1, context // 2) if context_shift is None else context_shift
+    if not 1 <= shift <= context:
+        raise ConfigError(f"context_shift must be from 1 to the context of {context} tokens, got {shift}", "context_shift")
+    decoder, start = Decoder(model), max(0, len(ids) - context)
+    yield decoder.prefill(np.array(ids[start:], np.int32))
     while True:
-        if len(ids) <= context:
+        if len(ids) - start <= context:
             yield decoder.decode(ids[-1])
-            continue
-        window = window or Graph(model, 1, context)
-        yield window.forward(np.array([ids[-context:]], np.int32))[-1]
+        else:
+            start += shift
+            yield decoder.prefill(np.array(ids[start:], np.int32))
 
 
 def generate(
@@ -102,8 +104,12 @@ def generate(
     sampling: Sampling,
     *,
     stop: str | bytes | Sequence[str | bytes] = (),
+    context_shift: int | None = None,
 ) -> Iterator[Generated]:
-    """Up to `count` tokens after the prompt, one at a time. Beyond the context, each costs as much as the whole window.
+    """Up to `count` tokens after the prompt, one at a time.
+
+    context_shift: how many of the oldest tokens are left out when the context is full, which costs as much as computing the rest
+    anew. With 1 each token sees as many tokens as it can, and costs a whole context. [default: half the context]
 
     stop: texts, any of which ends the generation as soon as it is in what was generated, however it is divided into tokens. It
     is no part of the text that is yielded. The name of a token, such as `<|endoftext|>`, is its text.
@@ -114,7 +120,7 @@ def generate(
     tokenizer = checkpoint.tokenizer
     decoder = StreamDecoder(tokenizer, stop)
     ids = tokenizer.encode(prompt or "\n").tolist()
-    logits_after = next_logits(checkpoint.model, ids)
+    logits_after = next_logits(checkpoint.model, ids, context_shift)
     for index in range(count):
         logits = next(logits_after)
         if not np.isfinite(logits).all():
@@ -133,7 +139,7 @@ def generate(
 def complete(checkpoint: Checkpoint, prompt: str, characters: int) -> str:
     """The likeliest continuation of at least `characters` characters: what the evaluators of `femto.dummy_data` ask for."""
     text = ""
-    for generated in generate(checkpoint, prompt, 4 * characters + 4, Sampling(temperature=0.0)):
+    for generated in generate(checkpoint, prompt, 4 * characters + 4, Sampling(temperature=0.0), context_shift=1):
         text += generated.text
         if len(text) >= characters:
             break

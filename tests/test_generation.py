@@ -29,22 +29,23 @@ def test_a_seed_gives_the_same_text_and_another_seed_another(made):
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_past_the_context_each_token_follows_from_the_last_window(made):
-    prompt = "a prompt longer than the context"
-    chosen = ids(made, prompt, 30, Sampling(0.0))
+@pytest.mark.parametrize("shift", [None, 1, 2, 5, 11, 12])
+@pytest.mark.parametrize("prompt", ["ab", "twelve token", "a prompt longer than the context"])
+def test_each_token_follows_from_the_tokens_that_the_context_holds(made, prompt, shift):
     sequence = made.tokenizer.encode(prompt).tolist()
-    for token in chosen:
-        window = np.array([sequence[-12:]], np.int32)
-        assert token == int(Graph(made.model, 1, 12).forward(window)[-1].argmax())
-        sequence.append(token)
-
-
-def test_the_cache_and_the_window_meet_without_a_seam(made):
-    sequence = made.tokenizer.encode("ab").tolist()
-    for token in ids(made, "ab", 20, Sampling(0.0)):
-        window = np.array([sequence[-12:]], np.int32)
+    start = max(0, len(sequence) - 12)
+    for token in ids(made, prompt, 30, Sampling(0.0), context_shift=shift):
+        if len(sequence) - start > 12:  # full: the oldest tokens go
+            start += 6 if shift is None else shift
+        window = np.array([sequence[start:]], np.int32)
         assert token == int(Graph(made.model, 1, window.shape[1]).forward(window)[-1].argmax())
         sequence.append(token)
+
+
+@pytest.mark.parametrize("shift", [0, -1, 13])
+def test_a_context_cannot_shift_by_more_than_it_holds(made, shift):
+    with pytest.raises(ConfigError, match="context_shift must be from 1 to the context of 12 tokens"):
+        ids(made, "ab", 1, Sampling(0.0), context_shift=shift)
 
 
 def test_temperature_top_k_and_top_p_cut_as_they_say():

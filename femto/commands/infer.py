@@ -12,7 +12,7 @@ import click
 from femto.commands.shared.command_line import command
 from femto.commands.shared.dependencies import refuse
 from femto.commands.shared.notes import note, unknown_note
-from femto.commands.shared.options import argument_bytes, model_option, option, print_json_text, threads_option
+from femto.commands.shared.options import OrAuto, argument_bytes, model_option, option, print_json_text, threads_option
 
 if TYPE_CHECKING:
     from femto.generation import Generated
@@ -57,6 +57,14 @@ if TYPE_CHECKING:
     help="Choose among the fewest likeliest tokens whose probabilities add up to this. 1 is among all tokens.",
 )
 @option(
+    "--context-shift",
+    type=OrAuto(int),
+    values="1 to the context of the model",
+    default_text="auto, half the context",
+    help="How many of the oldest tokens are left out when the context is full. 1 lets the model see as many tokens as it can. "
+    "That costs many times as much, because it then looks at the whole context anew for every token.",
+)
+@option(
     "--seed",
     type=click.IntRange(0),
     default_text="a random one",
@@ -85,6 +93,7 @@ def infer(
     temperature: float,
     top_k: int,
     top_p: float,
+    context_shift: int | None,
     seed: int | None,
     candidates: int | None,
     as_json: bool,
@@ -94,8 +103,8 @@ def infer(
     A PROMPT of - is read from standard input. Prompts are taken as they are, to the byte: a newline at the end of a file, or of
     what `echo` prints, is part of the prompt. Several texts come one after another, each below a line that says which it is.
 
-    Once prompt and new tokens are longer than the context of the model (--num-tokens of `femto init`), each token costs many
-    times as much, because the model then looks at all of the context anew.
+    When prompt and new tokens are longer than the context of the model (--num-tokens of `femto init`), the oldest tokens are left
+    out (--context-shift).
     """
     if temperature == 0:
         refuse(ctx, "top_k", "top_p", reason="with --temperature 0, which takes the likeliest token")
@@ -126,7 +135,9 @@ def infer(
             note(f"--stop {shown(text)} never comes: some of its bytes are in no token of the model")
     for number, sample in product(range(len(given)), range(num_samples)):
         prompt = given[number]
-        events = generation.generate(loaded, prompt, max_new_tokens, replace(sampling, sample=sample), stop=stops)
+        events = generation.generate(
+            loaded, prompt, max_new_tokens, replace(sampling, sample=sample), stop=stops, context_shift=context_shift
+        )
         if as_json:
             place = {"sample": sample, "seed": sampling.seed}
             print_json_text(json.dumps(document(tokenizer, prompt, place, events, candidates), ensure_ascii=False))

@@ -69,7 +69,9 @@ class Subject:
 
     def _sampled(self, prompt: str, characters: int) -> str:
         """As `femto infer` writes, at temperature 0.5; the prompt is the seed."""
-        pieces = generation.generate(self.checkpoint, prompt, characters, Sampling(seed=zlib.crc32(prompt.encode())))
+        pieces = generation.generate(
+            self.checkpoint, prompt, characters, Sampling(seed=zlib.crc32(prompt.encode())), context_shift=1
+        )
         return "".join(piece.text for piece in pieces)
 
     @cached_property
@@ -83,7 +85,7 @@ class Subject:
         """Texts after a prompt, at temperature 0.5, seeds 0, 1, 2, ..."""
         made = []
         for seed in range(number):
-            pieces = generation.generate(self.checkpoint, prompt, tokens, Sampling(seed=seed))
+            pieces = generation.generate(self.checkpoint, prompt, tokens, Sampling(seed=seed), context_shift=1)
             made.append("".join(piece.text for piece in pieces))
         return made
 
