@@ -173,7 +173,7 @@ def attention(draw: Callable, backward: bool) -> Call:
         return drawn.reshape(batch, heads, tokens, tokens).swapaxes(-1, -2)
 
     def forward(v: Arrays) -> Arrays:
-        batch = len(v["qkv"]) // tokens
+        batch, size = len(v["qkv"]) // tokens, v["qkv"].shape[1] // (3 * heads)  # what the call says, where it says another
         out, _ = reference.attention(v["qkv"], batch, heads, mask=mask(batch)) if batch else (np.empty(0), None)
         q, k, _ = v["qkv"].astype(np.float64).reshape(batch, tokens, 3, heads, size).transpose(2, 0, 3, 1, 4)
         scores = np.where(np.tri(tokens, dtype=bool), q @ k.swapaxes(-1, -2), -np.inf)
@@ -214,7 +214,8 @@ def cache_store(draw: Callable) -> Call:
 
     def expect(v: Arrays) -> Arrays:
         k, x = (v["qkv"].reshape(count, 3, heads, size)[:, kind] for kind in (1, 2))
-        keys, kept = v["keys"].copy(), v["values"].copy()
+        keys = v["keys"].copy().reshape(heads, size, capacity)
+        kept = v["values"].copy().reshape(heads, capacity, -1)
         keys[:, :, first : first + count] = k.transpose(1, 2, 0)
         kept[:, first : first + count, :size] = x.transpose(1, 0, 2)
         return {"keys": flat(keys), "values": flat(kept)}
