@@ -31,12 +31,12 @@ cdef class Arguments:
     cdef Access access[MAX_ARGUMENTS]
     cdef int count
     cdef double started, stopped  # 0 when nobody wants to know
-    cdef Tape tape  # that the call was recorded to
+    cdef bint recorded
+    cdef tuple description  # for the timing hook, of a recorded call: what `report` was given, and the bytes
     cdef list live, live_names
-    cdef LiveLimits limits[MAX_LIVE]
-    cdef void *live_fields[MAX_LIVE]
-    cdef int live_bytes[MAX_LIVE]
+    cdef LiveField live_fields[MAX_LIVE]
     cdef int live_count
+    cdef IdCheck ids  # what a tape checks again; count 0 if there is nothing
 
     def __cinit__(self):
         self.live, self.live_names = [], []
@@ -132,8 +132,8 @@ cdef class Arguments:
                 raise ValueError(f"{name}: more than {MAX_LIVE} numbers of one call are live")
             self.live.append(value)
             self.live_names.append(name)
-            self.limits[self.live_count].lowest, self.limits[self.live_count].highest = lowest, highest
-            self.live_fields[self.live_count], self.live_bytes[self.live_count] = field, bytes
+            self.live_fields[self.live_count].lowest, self.live_fields[self.live_count].highest = lowest, highest
+            self.live_fields[self.live_count].place, self.live_fields[self.live_count].bytes = <char *>field, bytes
             self.live_count += 1
         return number
 
@@ -141,9 +141,9 @@ cdef class Arguments:
         """Check for shared memory, then call the kernel, or record the call; returns whether it is to be reported."""
         cdef int status
         self.check_overlap()
-        self.tape = <Tape>femto_recording() if femto_recording() != NULL else None
-        if self.tape is not None:
-            self.tape.add(self, function, arguments, size)
+        if femto_recording() != NULL:
+            (<Tape>femto_recording()).add(self, function, arguments, size)
+            self.recorded = True
             return True
         with nogil:
             if timing:
@@ -155,18 +155,28 @@ cdef class Arguments:
             raise MemoryError("no memory for a kernel's scratch space")
         return self.started > 0.0
 
-    cdef int report(self, str operation, dict sizes, tuple extras=(), double flops=0.0) except -1:
-        """Tell the timing hook of the call, or the tape what to tell it."""
-        cdef object hook = timing_hook
+    cdef int report(self, str operation, dict sizes, tuple extras=(), double flops=0.0, str times=None) except -1:
+        """Tell the timing hook of the call, or keep what a tape will tell it. Sizes may be Live.
+
+        times: the size that the operations `flops` are to be multiplied by, if it may be Live.
+        """
         cdef Py_ssize_t nbytes = 0
         cdef int i
         for i in range(self.count):
             nbytes += self.views[i].len
-        if self.tape is not None:
-            self.tape.descriptions[self.tape.tape.call_count - 1] = (operation, sizes, extras, flops, nbytes)
-            self.tape = None
-        elif hook is not None:
-            hook(operation, sizes, extras, flops, nbytes, self.started, self.stopped - self.started)
+        self.description = (operation, sizes, extras, flops, nbytes, times)
+        if not self.recorded:
+            self.tell(self.started, self.stopped - self.started)
+        return 0
+
+    cdef int tell(self, double started, double seconds) except -1:
+        """Tell the timing hook, with the sizes of now."""
+        cdef object hook = timing_hook
+        if hook is None or self.description is None:
+            return 0
+        operation, sizes, extras, flops, nbytes, times = self.description
+        sizes = {name: index(size) for name, size in sizes.items()}
+        hook(operation, sizes, extras, flops * sizes[times] if times else flops, nbytes, started, seconds)
         return 0
 
 

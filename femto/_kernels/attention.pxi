@@ -121,5 +121,5 @@ def attention_decode(object out, object query, object keys, object values, int64
     p.values = <const float *>arrays.flat(values, b"values", heads * capacity * padded, READ, False)
     p.out = <float *>arrays.flat(out, b"out", heads * head_size, WRITE, False)
     if arrays.call(femto_attention_decode_call, &p, sizeof(p)):
-        arrays.report("attention_decode", {"heads": heads, "head_size": head_size, "length": p.length, "capacity": capacity},
-                      (), 4.0 * <double>(heads * head_size) * <double>p.length)
+        arrays.report("attention_decode", {"heads": heads, "head_size": head_size, "length": length, "capacity": capacity},
+                      (), 4.0 * <double>(heads * head_size), "length")

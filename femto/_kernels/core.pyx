@@ -8,10 +8,11 @@ documentation are in `femto/kernels/`. Wrong types raise TypeError; wrong shapes
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer,
 )
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.time cimport perf_counter
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 cimport cython
 from operator import index

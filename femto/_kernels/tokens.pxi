@@ -36,21 +36,18 @@ cdef extern from "tokens.h" nogil:
     int femto_cross_entropy_call(const void *p)
 
 
-cdef int check_ids(const int32_t *ids, int64_t count, int64_t lowest, int64_t limit, str name) except -1:
-    """Refuse ids that are not from lowest to limit - 1, now and whenever the call that is being recorded is made."""
-    cdef IdCheck check
-    check.ids, check.count, check.lowest, check.limit = ids, count, lowest, limit
-    require_ids(check, name)
-    if femto_recording() != NULL:
-        (<Tape>femto_recording()).add_id_check(check)
-    return 0
+cdef int check_ids(Arguments arrays, const int32_t *ids, int64_t count, int64_t lowest, int64_t limit, const char *name) except -1:
+    """Refuse ids that are not from lowest to limit - 1, now and whenever a tape makes the call again."""
+    arrays.ids.ids, arrays.ids.count, arrays.ids.lowest, arrays.ids.limit, arrays.ids.name = ids, count, lowest, limit, name
+    return require_ids(arrays.ids)
 
 
-cdef int require_ids(IdCheck check, str name) except -1:
+cdef int require_ids(IdCheck check) except -1:
     cdef int64_t i
     for i in range(check.count):
         if check.ids[i] < check.lowest or check.ids[i] >= check.limit:
-            raise ValueError(f"{name}: id {check.ids[i]} at position {i} is not from {check.lowest} to {check.limit - 1}")
+            raise ValueError(f"{check.name.decode()}: id {check.ids[i]} at position {i} is not from {check.lowest} "
+                             f"to {check.limit - 1}")
     return 0
 
 
@@ -73,7 +70,7 @@ def embedding_forward(object out, object table, object positions, object tokens,
         p.positions = <const float *>arrays.flat(positions, b"positions", context * p.columns, READ, False)
     p.out = <float *>arrays.flat(out, b"out", p.rows * p.columns, WRITE, False)
     p.first = arrays.number(first, "first", 0, MAX_FIRST, &p.first, 8)
-    check_ids(p.tokens, p.rows, 0, p.vocabulary, "tokens")
+    check_ids(arrays, p.tokens, p.rows, 0, p.vocabulary, b"tokens")
     if arrays.call(femto_embedding_forward_call, &p, sizeof(p)):
         arrays.report("embedding_forward", {"rows": p.rows, "vocabulary": p.vocabulary, "columns": p.columns},
                       ("positions",) if p.positions != NULL else ())
@@ -97,7 +94,7 @@ def embedding_backward(object dtable, object dpositions, object dout, object tok
     if dpositions is not None:
         p.dpositions = <float *>arrays.flat(dpositions, b"dpositions", context * p.columns, WRITE, False)
     p.dout = <const float *>arrays.flat(dout, b"dout", p.rows * p.columns, READ, False)
-    check_ids(p.tokens, p.rows, 0, p.vocabulary, "tokens")
+    check_ids(arrays, p.tokens, p.rows, 0, p.vocabulary, b"tokens")
     if arrays.call(femto_embedding_backward_call, &p, sizeof(p)):
         arrays.report("embedding_backward", {"rows": p.rows, "vocabulary": p.vocabulary, "columns": p.columns},
                       ("positions",) if p.dpositions != NULL else ())
@@ -135,7 +132,7 @@ def cross_entropy(object losses, object dlogits, object logits, object targets, 
     p.ld_dlogits = 0
     if dlogits is not None:
         p.dlogits = arrays.matrix(dlogits, b"dlogits", p.rows, p.vocabulary, WRITE_IN_PLACE, &p.ld_dlogits)
-    check_ids(p.targets, p.rows, -1, p.vocabulary, "targets")
+    check_ids(arrays, p.targets, p.rows, -1, p.vocabulary, b"targets")
     if arrays.call(femto_cross_entropy_call, &p, sizeof(p)):
         arrays.report("cross_entropy", {"rows": p.rows, "vocabulary": p.vocabulary},
                       ("dlogits",) if p.dlogits != NULL else ())

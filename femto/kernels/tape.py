@@ -25,7 +25,7 @@ from femto._kernels import core
 class Live(core.Live):  # type: ignore[misc]  # compiled, so its type is not known
     """An integer that may stand for the `step` of a mask, and that a tape reads anew whenever it runs.
 
-    value: what it is now, a signed integer of 64 bits.
+    value: what it is now, a signed integer of 64 bits. `live + 1` follows it, and its own value cannot be set.
     """
 
     value: int
@@ -36,8 +36,9 @@ class Tape(core.Tape):  # type: ignore[misc]
 
     Inside `with tape:`, calls of this thread are checked and recorded instead of made; so what they would write is not there yet.
     `run` makes all calls, as often as wanted, with the numbers that the arrays and `Live` integers have by then. Ids are checked
-    again before anything is computed. `len(tape)` is the number of calls. Kernels that return a number cannot be recorded:
-    ValueError.
+    again before anything is computed. `len(tape)` is the number of calls; a second `with tape:` adds to them. Kernels that return
+    a number cannot be recorded, nor the run of a tape: ValueError. A tape is recorded to or run by one thread at a time:
+    RuntimeError. A change of the instruction set holds for the next run.
     """
 
 
@@ -46,6 +47,7 @@ def run_parts(tapes: Sequence[Sequence[Tape]]) -> None:
 
     Workers run side by side, as many as there are threads, and take the next part when they are free. So tapes of different
     workers must not write to the same memory where they are of different parts. Kernels inside use their worker's thread alone if
-    there are several workers. Raises ValueError, before anything is computed, when ids on a tape are out of range.
+    there are several workers. Raises ValueError, before anything is computed, when ids on a tape are out of range or workers have
+    different numbers of parts, and RuntimeError when a tape is in use or stands there twice.
     """
     core.run_parts([list(parts) for parts in tapes])

@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from operator import index
 
 import numpy as np
 
@@ -153,6 +154,9 @@ class Decoder:
 
     def decode(self, token: int) -> Floats:
         """Append one token; logits (V,) after it. Raises ValueError for an unknown token, and when the context is full."""
+        vocabulary = self.model.config.vocab_size
+        if not 0 <= index(token) < vocabulary:
+            raise ValueError(f"token: expected an id from 0 to {vocabulary - 1}, got {token}")
         if self.length == self.model.config.num_tokens:
             raise ValueError(f"the context of {self.length} tokens is full; prefill starts anew")
         return self.loop.piece(self._decode, token)

@@ -51,7 +51,7 @@ def test_ids_are_checked_when_they_are_recorded_and_whenever_the_tape_runs():
         kernels.set_zero(out)
         CASES["embedding_forward"].function(**arrays)
     out[...], tokens[2] = 5.0, -1
-    with pytest.raises(ValueError, match="id -1 at position 2"):
+    with pytest.raises(ValueError, match="tokens: id -1 at position 2"):
         tape.run()
     assert (out == 5.0).all(), "nothing is computed"
 
@@ -124,3 +124,130 @@ def test_calls_of_a_tape_are_timed():
     first, second = calls
     assert (first.operation, second.operation) == ("exponential", "gelu_forward") and first.bytes == 720000
     assert 0.0 < first.seconds <= second.started - first.started
+
+
+def test_a_tape_follows_the_instruction_set_that_is_chosen_when_it_runs(rng):
+    a, b = np.float32(rng.standard_normal((2, 33, 33)))
+    out, before = np.zeros((33, 33), np.float32), kernels.isa()
+    with Tape() as tape:
+        kernels.matmul(a, b, out)
+    try:
+        for name in kernels.supported_isas():
+            kernels.set_isa(name)
+            tape.run()
+            np.testing.assert_array_equal(out, kernels.matmul(a, b))
+    finally:
+        kernels.set_isa(before)
+
+
+def test_a_call_whose_arrays_share_memory_leaves_nothing_on_the_tape():
+    table = np.zeros((5, 4), np.float32)
+    with Tape() as tape, pytest.raises(ValueError, match="out shares memory with table"):
+        kernels.embedding_forward(table, np.zeros(10**6, np.int32)[:5], table)
+    tape.run()  # the ids are gone, and are not looked at
+
+
+def test_what_is_no_tape_for_each_part_of_each_worker_is_refused():
+    out = np.zeros(9, np.float32)
+
+    def tape() -> Tape:
+        with Tape() as tape:
+            kernels.set_zero(out)
+        return tape
+
+    both = tape()
+    for wrong, error, told in (
+        ([], ValueError, "tapes: expected those of at least one worker"),
+        ([[tape(), tape()], [tape()]], ValueError, "tapes: worker 1 has 1 parts, and worker 0 has 2"),
+        ([[tape(), None]], TypeError, "tapes: expected a Tape for each part of each worker, got NoneType"),
+        ([[both], [both]], RuntimeError, "this tape is in use"),
+    ):
+        with pytest.raises(error, match=told):
+            kernels.run_parts(wrong)
+    both.run()
+    kernels.run_parts([[], []])
+
+
+def test_ids_of_every_worker_are_checked():
+    table, ids = np.ones((2, 3), np.float32), np.zeros((2, 2), np.int32)
+    tapes = []
+    for worker in range(2):
+        with Tape() as tape:
+            kernels.embedding_forward(table, ids[worker])
+        tapes.append([tape])
+    kernels.run_parts(tapes)
+    ids[1, 1] = 10**9
+    with pytest.raises(ValueError, match="tokens: id 1000000000 at position 1"):
+        kernels.run_parts(tapes)
+
+
+def test_one_thing_at_a_time_is_done_with_a_tape():
+    out = np.zeros(9, np.float32)
+    tape, other, refused = Tape(), Tape(), []
+
+    def refuse() -> None:
+        for use in (tape.run, tape.__enter__):
+            with pytest.raises(RuntimeError, match="this tape is in use"):
+                use()
+            refused.append(use)
+
+    with tape:
+        kernels.set_zero(out)
+        with pytest.raises(ValueError, match="the run of a tape cannot be recorded"):
+            tape.run()
+        with pytest.raises(RuntimeError, match="this thread does not record to this tape"):
+            other.__exit__(None, None, None)
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        thread.join()
+    assert len(refused) == 2
+
+    def hook(call: kernels.KernelCall) -> None:
+        refuse()
+        raise KeyboardInterrupt
+
+    kernels.set_timing_hook(hook)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tape.run()
+    finally:
+        kernels.set_timing_hook(None)
+    assert len(refused) == 4 and len(tape) == 1
+    tape.run()
+
+
+def test_a_tape_that_is_recorded_to_lives_until_that_ends():
+    gone = Tape()
+    leave = gone.__enter__().__exit__
+    del gone
+    kernels.set_zero(np.zeros(9, np.float32))
+    leave(None, None, None)
+    kernels.set_zero(np.zeros(9, np.float32))
+
+
+def test_numbers_that_follow_others_are_read_anew_and_kept_in_range():
+    base = Live(2)
+    more = base + 1 + 2
+    base.value = 10
+    assert (more.value, more.__index__(), repr(more)) == (13, 13, "Live(13)")
+    with pytest.raises(AttributeError, match="follows another"):
+        more.value = 3
+    base.value = 2**63 - 1
+    assert more.value == 2**63 + 2
+    keys, values, out = np.zeros((1, 4, 16), np.float32), np.zeros((1, 16, 16), np.float32), np.zeros(4, np.float32)
+    base.value = 0
+    with Tape() as tape:
+        kernels.attention_decode(np.ones(4, np.float32), keys, values, base + 1, out)
+    calls = []
+    kernels.set_timing_hook(calls.append)
+    try:
+        for length in (1, 16):
+            base.value = length - 1
+            tape.run()
+            assert calls[-1].sizes["length"] == length and calls[-1].flops == 16.0 * length
+    finally:
+        kernels.set_timing_hook(None)
+    for wrong in (-1, 16, 2**63 - 1):
+        base.value = wrong
+        with pytest.raises(ValueError, match="length: expected from 1 to 16"):
+            tape.run()

@@ -1,21 +1,15 @@
 /* Running recorded calls (tape.h). */
 #include "tape.h"
 
-#include <string.h>
-
 static _Thread_local void *recording;
 
 void *femto_recording(void) { return recording; }
 void femto_record(void *tape) { recording = tape; }
 
+int femto_take(femto_tape *tape) { return !__atomic_exchange_n(&tape->busy, 1, __ATOMIC_ACQUIRE); }
+void femto_leave(femto_tape *tape) { __atomic_store_n(&tape->busy, 0, __ATOMIC_RELEASE); }
+
 int femto_run_tape(const femto_tape *tape, femto_clock clock) {
-    for (int64_t i = 0; i < tape->live_count; i++) {
-        const femto_live *live = &tape->live[i];
-        const int64_t now = *live->source + live->offset;
-        const uint32_t low = (uint32_t)now;
-        if (live->bytes == 4) memcpy(live->field, &low, 4);
-        else memcpy(live->field, &now, 8);
-    }
     for (int64_t i = 0; i < tape->call_count; i++) {
         femto_recorded *call = &tape->calls[i];
         if (clock) call->started = clock();

@@ -1,5 +1,5 @@
-/* Kernel calls that were recorded once, to be made again without Python: functions, copies of their arguments, and the few numbers
- * that change between two runs. And the parts of a batch: whole tapes, one for a thread. */
+/* Kernel calls that were recorded once, to be made again without Python: functions and copies of their arguments. And the parts of a
+ * batch: whole tapes, one for a thread. */
 #ifndef FEMTO_TAPE_H
 #define FEMTO_TAPE_H
 #include "femto.h"
@@ -11,16 +11,9 @@ typedef struct {
 } femto_recorded;
 
 typedef struct {
-    const int64_t *source; /* what the number is now, but for `offset` */
-    int64_t offset, lowest, highest;
-    char *field;           /* where it belongs in a call's arguments */
-    int64_t bytes;         /* of the field: 4 or 8 */
-} femto_live;
-
-typedef struct {
     femto_recorded *calls;
-    femto_live *live;
-    int64_t call_count, live_count;
+    int64_t call_count;
+    int busy; /* somebody records to it or runs it */
 } femto_tape;
 
 typedef double (*femto_clock)(void);
@@ -35,5 +28,9 @@ int femto_run_parts(femto_tape *const *tapes, int64_t workers, int64_t parts, fe
 /* The tape that the calling thread records to, or NULL. */
 void *femto_recording(void);
 void femto_record(void *tape);
+
+/* One at a time may use a tape: whether it was free, and is now taken; and its end. */
+int femto_take(femto_tape *tape);
+void femto_leave(femto_tape *tape);
 
 #endif
