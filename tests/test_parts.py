@@ -107,6 +107,26 @@ def test_the_gradient_is_the_tree_of_the_parts_own():
     np.testing.assert_array_equal(cut.gradients, (own[0] + own[1]) + (own[2] + own[3]))
 
 
+def test_what_is_recorded_does_not_grow_with_the_batch():
+    few, many = (Parts(Model(SHAPE), batch, 2, 1, 2) for batch in (4, 4000))
+    assert [[len(tape) for tape in tapes] for tapes in few._tapes] == [[len(tape) for tape in tapes] for tapes in many._tapes]
+
+
+def test_groups_of_a_part_that_are_computed_in_turn_have_the_gradient_of_those_computed_at_once():
+    model, found = Model(SHAPE).initialize(1), []
+    tokens, targets = data.batch(IDS, 0, 24, SHAPE.num_tokens, 5)
+    for part in range(2):
+        graph = Graph(model, 3, SHAPE.num_tokens, training=True)
+        for first in range(12 * part, 12 * (part + 1), 3):
+            rows, run = slice(first, first + 3), Pass(SHAPE.num_tokens, 0.2, 9, 4, first)
+            graph.accumulate_gradients(tokens[rows], targets[rows], run, 1.0 / tokens.size)
+        found.append(graph.gradients)
+    cut = Parts(model, 24, 2, 3, 2, 0.2, 9)
+    for step in (3, 4):
+        cut.compute(tokens, targets, step)
+    np.testing.assert_array_equal(cut.gradients, found[0] + found[1])
+
+
 @given(
     batch=st.integers(1, 300), tokens=st.integers(1, 700), d=st.sampled_from([8, 80, 400]), micro=st.sampled_from([0, 0, 1, 3])
 )

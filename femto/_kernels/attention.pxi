@@ -49,7 +49,7 @@ cdef int set_attention(femto_attention_forward_arguments *p, Arguments arrays, o
     p.row_max = <float *>arrays.flat(row_max, b"row_max", batch * heads * tokens, access, False)
     p.row_scale = <float *>arrays.flat(row_scale, b"row_scale", batch * heads * tokens, access, False)
     set_dropout(&p.dropout, arrays, dropout, seed, step, site)
-    p.first_sequence = integer(first_sequence, "first_sequence", 0, MAX_FIRST)
+    p.first_sequence = arrays.number(first_sequence, "first_sequence", 0, MAX_FIRST, &p.first_sequence, 8)
     return 0
 
 

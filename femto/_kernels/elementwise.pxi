@@ -91,7 +91,7 @@ def dropout(object out, object x, object residual, int64_t columns, double proba
             object site, object first_row):
     cdef Arguments arrays = Arguments()
     cdef femto_dropout_arguments p
-    p.first_row = integer(first_row, "first_row", 0, MAX_FIRST)
+    p.first_row = arrays.number(first_row, "first_row", 0, MAX_FIRST, &p.first_row, 8)
     set_dropout(&p.dropout, arrays, probability, seed, step, site)
     p.x = <const float *>arrays.flat(x, b"x", -1, READ_IN_PLACE, False)
     cdef int64_t count = arrays.views[0].len // 4

@@ -15,6 +15,7 @@ cdef extern from "tape.h" nogil:
     int femto_run_parts(femto_tape **tapes, int64_t workers, int64_t parts, femto_clock clock)
     void *femto_recording()
     void femto_record(void *tape)
+    bint femto_live(int64_t source, int64_t scale, int64_t offset, int64_t *now)
     bint femto_take(femto_tape *tape)
     void femto_leave(femto_tape *tape)
 
@@ -27,8 +28,11 @@ cdef class Live:
     """An integer that recorded calls read anew whenever their tape runs."""
 
     cdef int64_t number  # unless it follows another
-    cdef Live base  # what this is so much more than, or None
-    cdef int64_t offset
+    cdef Live base  # this is scale times it, and offset more; or None
+    cdef int64_t scale, offset
+
+    def __cinit__(self):
+        self.scale = 1
 
     def __init__(self, value=0):
         self.number = value
@@ -44,12 +48,24 @@ cdef class Live:
         self.number = value
 
     def __index__(self):
-        return self.number if self.base is None else <object>self.base.number + self.offset
+        cdef int64_t now
+        if femto_live(self.source(), self.scale, self.offset, &now):
+            return now
+        return <object>self.source() * <object>self.scale + <object>self.offset  # more than 64 bits
 
     def __add__(self, int64_t number):
-        cdef Live more = Live()
-        more.base, more.offset = (self if self.base is None else self.base), <object>self.offset + number
-        return more
+        return self.following(self.scale, <object>self.offset + <object>number)
+
+    def __mul__(self, int64_t number):
+        return self.following(<object>self.scale * <object>number, <object>self.offset * <object>number)
+
+    cdef int64_t source(self) noexcept:
+        return self.number if self.base is None else self.base.number
+
+    cdef Live following(self, int64_t scale, int64_t offset):
+        cdef Live other = Live()
+        other.base, other.scale, other.offset = (self if self.base is None else self.base), scale, offset
+        return other
 
     def __repr__(self):
         return f"Live({self.__index__()})"
@@ -150,9 +166,14 @@ cdef class Tape:
         cdef int64_t i, now
         cdef uint32_t low
         cdef LiveField *field
+        cdef Live number
+        cdef bint fits
         for i in range(self.live_count):
             field = &self.live_fields[i]
-            now = integer(self.live[i], self.live_names[i], field.lowest, field.highest)
+            number = self.live[i]
+            fits = femto_live(number.source(), number.scale, number.offset, &now)
+            if not fits or now < field.lowest or now > field.highest:
+                integer(number, self.live_names[i], field.lowest, field.highest)
             low = <uint32_t>now
             memcpy(field.place, <void *>&low if field.bytes == 4 else <void *>&now, field.bytes)
         if (checked is not None and checked.id_check_count == self.id_check_count

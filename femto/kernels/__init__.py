@@ -230,7 +230,7 @@ def attention_forward(
     row_scale: Floats | None = None,
     *,
     dropout: Dropout = NO_DROPOUT,
-    first_sequence: int = 0,
+    first_sequence: int | Live = 0,
 ) -> tuple[Floats, Floats, Floats]:
     """Causal multi-head attention: softmax(Q K^T / sqrt(hs)) V for every head, keys no later than the query.
 
@@ -258,7 +258,7 @@ def attention_backward(
     dqkv: Floats | None = None,
     *,
     dropout: Dropout = NO_DROPOUT,
-    first_sequence: int = 0,
+    first_sequence: int | Live = 0,
 ) -> Floats:
     """dqkv (B*T, 3d) of `attention_forward`, from dout (B*T, d) and what the forward pass returned."""
     batch, head_size = _attention_shape(qkv, num_heads, tokens)
@@ -344,7 +344,7 @@ def embedding_backward(dout: Floats, tokens: Integers, dtable: Floats, dposition
 
 
 def dropout(
-    x: Floats, settings: Dropout, out: Floats | None = None, residual: Floats | None = None, first_row: int = 0
+    x: Floats, settings: Dropout, out: Floats | None = None, residual: Floats | None = None, first_row: int | Live = 0
 ) -> Floats:
     """out (R, d) = x * mask / (1-p), plus `residual` (R, d) when given; `out` may be x or residual.
 

@@ -25,7 +25,8 @@ from femto._kernels import core
 class Live(core.Live):  # type: ignore[misc]  # compiled, so its type is not known
     """An integer that may stand for the `step` of a mask, and that a tape reads anew whenever it runs.
 
-    value: what it is now, a signed integer of 64 bits. `live + 1` follows it, and its own value cannot be set.
+    value: what it is now, a signed integer of 64 bits. `live + 1` and `live * 2` follow it, and their own value
+    cannot be set.
     """
 
     value: int

@@ -25,7 +25,7 @@ class Pass:
     dropout: float = 0.0  # probability; 0 outside training
     seed: int = 0
     step: int | Live = 0
-    first_sequence: int = 0  # place of this micro-batch in the batch, so that masks do not depend on the split
+    first_sequence: int | Live = 0  # place of this micro-batch in the batch, so that masks do not depend on the split
 
     def mask(self, layer: int, kind: int) -> Dropout:
         return Dropout(self.dropout, self.seed, self.step, 3 * layer + kind)

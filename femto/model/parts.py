@@ -4,7 +4,8 @@ A part is some windows of the batch. Its forward and backward pass need no other
 activations that stay in its own cache. The parts' gradients are then added as a binary tree. How a batch is cut follows from
 shapes and settings, never from threads or machines: so the bytes are the same for any number of threads.
 
-Within a part, `micro` windows are computed at a time, one group after another, and add to the same gradient.
+Within a part, `micro` windows are computed at a time, one group after another, and add to the same gradient. One group is
+recorded, whatever the size of the batch.
 """
 
 import numpy as np
@@ -30,32 +31,36 @@ class Parts:
     ) -> None:
         """parts divides batch_size, micro divides batch_size / parts. workers: how many parts may be computed at the same time;
         each takes the activations of `micro` windows. With one, threads work inside the kernels."""
-        config = model.config
-        self.tokens = np.zeros((batch_size, config.num_tokens), np.int32)
-        self.targets = np.zeros_like(self.tokens)
+        config, windows = model.config, batch_size // parts
+        self.rounds = windows // micro  # in each of them, every part computes `micro` windows
         self.losses = aligned(batch_size, config.num_tokens)  # nats
         self.part_gradients = aligned(parts, model.layout.size)
         self.step = Live()
         self.loop = LoopThreads()
-        windows = batch_size // parts
-        scale = 1.0 / self.tokens.size
         self.workers = workers
-        self._tapes: list[list[Tape]] = []  # of each worker, for each part
-        for _ in range(workers):
-            workspace = Workspace(micro * config.num_tokens, training=True)
-            tapes = []
-            for part in range(parts):
-                workspace.rewind()
-                graph = Graph(model, micro, config.num_tokens, True, self.part_gradients[part], workspace)
-                with Tape() as tape:
+        self._shape = (parts, self.rounds, micro, config.num_tokens)  # of a batch
+        self._tokens = np.zeros((parts, micro, config.num_tokens), np.int32)  # of this round, as what follows
+        self._targets = np.zeros_like(self._tokens)
+        self._losses = aligned(*self._tokens.shape)
+        self._first = Live()  # window of each part
+        self._tapes = [self._record(model, dropout, seed) for _ in range(workers)]  # of each worker, for each part
+
+    def _record(self, model: Model, dropout: float, seed: int) -> list[Tape]:
+        """What a worker does in a round for each part."""
+        parts, rounds, micro, num_tokens = self._shape
+        workspace = Workspace(micro * num_tokens, training=True)
+        tapes = []
+        for part in range(parts):
+            workspace.rewind()
+            graph = Graph(model, micro, num_tokens, True, self.part_gradients[part], workspace)
+            run = Pass(num_tokens, dropout, seed, self.step, self._first + part * rounds * micro)
+            with Tape() as tape:
+                if rounds == 1:
                     kernels.set_zero(self.part_gradients[part])
-                    for first in range(part * windows, (part + 1) * windows, micro):
-                        rows = slice(first, first + micro)
-                        run = Pass(config.num_tokens, dropout, seed, self.step, first)
-                        losses = self.losses[rows].reshape(-1)
-                        graph.differentiate(self.tokens[rows], self.targets[rows], run, scale, losses)
-                tapes.append(tape)
-            self._tapes.append(tapes)
+                losses = self._losses[part].reshape(-1)
+                graph.differentiate(self._tokens[part], self._targets[part], run, 1.0 / self.losses.size, losses)
+            tapes.append(tape)
+        return tapes
 
     @property
     def gradients(self) -> Floats:
@@ -68,10 +73,17 @@ class Parts:
 
         step: number of the step, which dropout's masks are drawn by.
         """
-        self.tokens[...], self.targets[...], self.step.value = tokens, targets, step
-        return self.loop.piece(self._compute)
+        self.step.value = step
+        return self.loop.piece(self._compute, tokens.reshape(self._shape), targets.reshape(self._shape))
 
-    def _compute(self) -> Floats:
-        kernels.run_parts(self._tapes)
+    def _compute(self, tokens: Integers, targets: Integers) -> Floats:
+        losses = self.losses.reshape(self._shape)
+        if self.rounds > 1:
+            kernels.set_zero(self.part_gradients)
+        for turn in range(self.rounds):
+            self._tokens[...], self._targets[...] = tokens[:, turn], targets[:, turn]
+            self._first.value = turn * self._tokens.shape[1]
+            kernels.run_parts(self._tapes)
+            losses[:, turn] = self._losses
         kernels.tree_sum(self.part_gradients)
         return self.losses

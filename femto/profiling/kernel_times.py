@@ -52,9 +52,10 @@ def profile(trainer: Trainer, steps: int) -> tuple[list[KernelTime], float]:
             trainer.step()
     finally:
         kernels.set_timing_hook(before)
+    together = OF_ALL_PARTS if trainer.parts.rounds == 1 else (*OF_ALL_PARTS, "set_zero")
     for entry in times.values():
         entry.calls //= steps
-        entry.milliseconds /= steps * (1 if entry.name in OF_ALL_PARTS else side_by_side)
+        entry.milliseconds /= steps * (1 if entry.name in together else side_by_side)
         entry.flops /= steps
         entry.bytes /= steps
     return sorted(times.values(), key=lambda entry: -entry.milliseconds), whole

@@ -39,6 +39,24 @@ def test_a_tape_reads_arrays_and_live_numbers_anew():
         np.testing.assert_array_equal(out, kernels.gelu_forward(kernels.dropout(x, Dropout(0.5, 1, value, 2))))
 
 
+def test_the_place_in_the_batch_may_be_live(rng):
+    place, rows, qkv = Live(), np.ones((6, 4), np.float32), np.float32(rng.standard_normal((6, 12)))
+    out, (heads_out, row_max, row_scale) = np.zeros_like(rows), kernels.attention_forward(qkv, 2, 3)
+    settings = Dropout(0.5, 1, 2, 3)
+    with Tape() as tape:
+        kernels.dropout(rows, settings, out, first_row=(place + 1) * 3)
+        kernels.attention_forward(qkv, 2, 3, heads_out, row_max, row_scale, dropout=settings, first_sequence=place + 1)
+    for place.value in (0, 5, 2):
+        tape.run()
+        np.testing.assert_array_equal(out, kernels.dropout(rows, settings, first_row=3 * place.value + 3))
+        expected = kernels.attention_forward(qkv, 2, 3, dropout=settings, first_sequence=place.value + 1)
+        np.testing.assert_array_equal(heads_out, expected[0])
+    for wrong in (-2, 2**40, 2**63 - 1):
+        place.value = wrong
+        with pytest.raises(ValueError, match="first_row: expected from 0"):
+            tape.run()
+
+
 def test_ids_are_checked_when_they_are_recorded_and_whenever_the_tape_runs():
     arrays = arrays_of("embedding_forward")
     tokens, out = arrays["tokens"], arrays["norm"]
@@ -227,8 +245,9 @@ def test_a_tape_that_is_recorded_to_lives_until_that_ends():
 
 def test_numbers_that_follow_others_are_read_anew_and_kept_in_range():
     base = Live(2)
-    more = base + 1 + 2
+    more, twice = base + 1 + 2, (base + 1) * 2
     base.value = 10
+    assert twice.value == 22
     assert (more.value, more.__index__(), repr(more)) == (13, 13, "Live(13)")
     with pytest.raises(AttributeError, match="follows another"):
         more.value = 3

@@ -29,6 +29,12 @@ int femto_run_parts(femto_tape *const *tapes, int64_t workers, int64_t parts, fe
 void *femto_recording(void);
 void femto_record(void *tape);
 
+/* A number that follows another, scale * source + offset; whether 64 bits hold it. */
+static inline int femto_live(int64_t source, int64_t scale, int64_t offset, int64_t *now) {
+    int64_t product;
+    return !__builtin_mul_overflow(source, scale, &product) && !__builtin_add_overflow(product, offset, now);
+}
+
 /* One at a time may use a tape: whether it was free, and is now taken; and its end. */
 int femto_take(femto_tape *tape);
 void femto_leave(femto_tape *tape);
