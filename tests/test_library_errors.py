@@ -44,6 +44,8 @@ WRONG = [
     (lambda: femto.Decoder(made().model).prefill(ids(0)), ConfigError, "got 1 and 0"),
     (lambda: femto.Decoder(made().model).prefill(ids(9)), ConfigError, "the context of 8"),
     (lambda: full_decoder().decode(0), ValueError, "the context of 8 tokens is full"),
+    (lambda: femto.Decoder(made().model).decode(10**12), ValueError, "token: expected an id from 0 to 9, got 1000000000000"),
+    (lambda: femto.Decoder(made().model).decode(1.5), TypeError, "float"),
     (lambda: femto.evaluate(made().model, ids(1), TOKENIZER), DataError, "at least 2"),
     (lambda: femto.evaluate(made().model, ids(9), femto.tokenizers.build("ascii")), ValueError, "expected one of 10 tokens"),
     (lambda: femto.Trainer(made(), ids(1)), DataError, "at least 2"),
@@ -54,6 +56,7 @@ WRONG = [
     (lambda: session(snapshot_every=-1), ConfigError, "snapshot_every"),
     (lambda: session(patience=-1), ConfigError, "patience must be 0 or more"),
     (lambda: next(session().run(-1)), ConfigError, "steps must be 0 or more"),
+    (lambda: next(session().run(2**32 + 1)), ConfigError, "steps must be at most 4,294,967,296"),
 ]  # fmt: skip
 
 

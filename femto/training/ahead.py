@@ -8,6 +8,7 @@ from femto.config import TrainConfig, from_json
 from femto.errors import ConfigError
 from femto.optimizers.schedule import decay_end, in_run, learning_rate, peak_step, settled
 
+MOST_STEPS = 2**32  # of a run, as its warm-up and its decay have
 JUMP = 0.25  # of the peak, in one step: so much more than in the step before is told
 
 
@@ -63,7 +64,9 @@ class Ahead:
 
 
 def ahead(checkpoint: Checkpoint, steps: int, rewarm: bool = False) -> Ahead:
-    """What `Session.run(steps)` would train with. steps: at least 1."""
+    """What `Session.run(steps)` would train with. steps: at least 1. Raises ConfigError for more than 2^32."""
+    if steps > MOST_STEPS:
+        raise ConfigError(f"steps must be at most {MOST_STEPS:,}, got {steps:,}", "steps")
     done = checkpoint.optimizer.step if checkpoint.optimizer else 0
     last = last_settings(checkpoint)
     training = in_run(checkpoint.training, last, done, steps, rewarm)
