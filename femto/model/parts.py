@@ -85,5 +85,6 @@ class Parts:
             self._first.value = turn * self._tokens.shape[1]
             kernels.run_parts(self._tapes)
             losses[:, turn] = self._losses
-        kernels.tree_sum(self.part_gradients)
+        if len(self.part_gradients) > 1:
+            kernels.tree_sum(self.part_gradients)
         return self.losses
