@@ -176,7 +176,7 @@ cdef class Tape:
                 integer(number, self.live_names[i], field.lowest, field.highest)
             low = <uint32_t>now
             memcpy(field.place, <void *>&low if field.bytes == 4 else <void *>&now, field.bytes)
-        if (checked is not None and checked.id_check_count == self.id_check_count
+        if (checked is not None and 0 < self.id_check_count == checked.id_check_count
                 and not memcmp(checked.id_checks, self.id_checks, <size_t>self.id_check_count * sizeof(IdCheck))):
             return 0
         for i in range(self.id_check_count):
