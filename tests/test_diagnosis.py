@@ -388,6 +388,14 @@ def test_nothing_changes_and_the_same_is_measured_again(healthy):
     assert state() == before
 
 
+def test_a_warm_up_that_begins_at_the_highest_rate_is_no_finding(healthy):
+    healthy.training = replace(healthy.training, warmup_steps=10_000, run_rate=0.5 * healthy.training.learning_rate)
+    healthy.training = replace(healthy.training, run_start=healthy.optimizer.step, run_end=None)
+    assert "warm_up" in codes(healthy)
+    healthy.training = replace(healthy.training, run_rate=healthy.training.learning_rate)
+    assert "warm_up" not in codes(healthy)
+
+
 def test_a_model_without_optimizer_state_and_with_a_context_of_one(healthy):
     healthy.optimizer = None
     assert codes(healthy) == ["warm_up"]

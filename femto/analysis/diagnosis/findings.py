@@ -209,7 +209,7 @@ def _dropout(diagnosis: Diagnosis) -> Finding | None:
 
 def _warmup(diagnosis: Diagnosis) -> Finding | None:
     training = diagnosis.training
-    if training.optimizer_step >= training.warmup_steps:
+    if training.optimizer_step >= training.warmup_steps or training.learning_rate >= training.peak_learning_rate:
         return None
     return Finding(
         "warm_up",
