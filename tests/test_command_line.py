@@ -181,6 +181,8 @@ def test_an_option_of_another_command_or_of_no_command_is_answered_with_the_righ
         (["init", "--lr", "1"], "no option --lr; --learning-rate is an option of `femto train`, `femto search`"),
         (["train", "--n_embd", "64"], "no option --n-embd; --embedding-degree is an option of `femto init`, `femto bench`"),
         (["train", "--epochs", "3"], "no option --epochs; femto counts steps, --steps or --until"),
+        (["infer", "--prompt", "a"], "no option --prompt; a prompt is an argument, without an option"),
+        (["infer", "--promptz", "a"], "no option --promptz; did you mean --prompt-file?"),
         (["train", "--stepz", "3"], "no option --stepz; did you mean --steps?"),
         (["train", "--zzz"], "Error: no option --zzz\n"),
     ):

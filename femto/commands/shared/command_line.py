@@ -59,7 +59,7 @@ class Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            here = [name for parameter in self.params for name in parameter.opts]
+            here = [name for parameter in self.params if isinstance(parameter, click.Option) for name in parameter.opts]
             advice = field_names.advice(error.option_name, here, options_of(main, "femto"))
             raise click.UsageError(f"no option {error.option_name}" + (f"; {advice}" if advice else ""), ctx) from error
 

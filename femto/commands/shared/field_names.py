@@ -22,10 +22,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {  # those of one meaning; `_` stands for 
     "--until": ("--max-steps", "--max-iters", "--max-iterations", "--total-steps", "--train-iters", "--num-train-steps"),
     "--validation-split": ("--val-split", "--valid-split", "--val-fraction", "--validation-fraction", "--val-ratio"),
     "--validate-every": ("--eval-every", "--eval-interval", "--eval-steps", "--val-every", "--val-interval"),
-    "--patience": ("--early-stopping-patience",),
+    "--patience": ("--early-stopping-patience", "--early-stopping"),
     "--save-every": ("--save-steps", "--save-interval", "--checkpoint-every", "--checkpoint-interval", "--ckpt-interval"),
     "--seed": ("--random-seed", "--rng-seed"),
-    "--dataset": ("--data", "--data-path", "--data-file", "--train-data", "--train-file", "--text", "--text-file"),
+    "--dataset": ("--data", "--data-path", "--data-file", "--train-data", "--train-file", "--text", "--text-file", "--corpus"),
     "--model": ("--checkpoint", "--ckpt", "--ckpt-path", "--checkpoint-path", "--model-path", "--model-file"),
     "--threads": ("--num-threads", "--n-threads", "--nthreads"),
     "--embedding-degree": (
@@ -45,6 +45,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {  # those of one meaning; `_` stands for 
     "--temperature": ("--temp",),
     "--top-k": ("--topk",),
     "--top-p": ("--topp",),
+    "--num-samples": ("--num-return-sequences", "--n-samples", "--num-sequences"),
+    "--stop": ("--stop-sequence", "--stop-string", "--stop-text"),
     "--candidates": ("--logprobs", "--top-logprobs"),
 }
 
@@ -68,6 +70,7 @@ WITHOUT = {  # names of what femto has not, and what to say
     **dict.fromkeys(("--eval-iters", "--eval-batches"), "`femto train` validates on at most 65,536 tokens, always the same ones"),
     **dict.fromkeys(("--d-ff", "--ffn-dim", "--intermediate-size", "--mlp-ratio"), _WIDE),
     **dict.fromkeys(("--head-dim", "--head-size", "--d-head"), "a head has --embedding-degree divided by --num-heads columns"),
+    **dict.fromkeys(("--prompt", "--start"), "a prompt is an argument, without an option: femto infer 'Once upon'"),
     "--max-length": "--max-new-tokens of `femto infer` counts the new tokens alone",
     "--do-sample": "--temperature 0 of `femto infer` always takes the likeliest token, any other one chooses at random",
 }
