@@ -687,6 +687,7 @@ def test_the_same_command_with_until_finishes_a_killed_run_to_the_same_bytes(fol
     assert killed.optimizer_sha256 == whole.optimizer_sha256
     before = Path("killed.dat").read_bytes()
     assert run_json(*command)["steps"] == 0 and Path("killed.dat").read_bytes() == before
+    assert run(*command).stdout == "killed.dat: 400 steps already, of --until 400; nothing to do\n"
     assert "--steps or --until, not both" in run("train", "--steps", 3, "--until", 9, status=2).stderr
 
 
@@ -746,12 +747,22 @@ def test_the_last_data_set_of_a_model_is_the_default(folder):
     assert Path("model.dat").read_bytes() == before
 
 
-def test_a_text_that_cannot_be_read_again_leaves_the_first_data_set_as_the_default(folder):
+def test_a_model_of_a_text_that_cannot_be_read_again_is_not_trained_on_another_that_nobody_named(folder):
     run("init", *SMALL)
     run("train", "--dataset", "-", "--steps", 1, text="the rest is silence\n" * 60)
-    told = "the last session trained on -; dataset.txt is another text"
+    told = "the last session trained on standard input; dataset.txt is another text"
     assert told in run("evaluate").stderr
-    assert told in run("train", "--steps", 1).stderr
+    before = Path("model.dat").read_bytes()
+    refused = "Error: the model's last data set, standard input, cannot be read again; --dataset names a text\n"
+    assert run("train", "--steps", 1, status=1).stderr == refused and Path("model.dat").read_bytes() == before
+    Path("dataset.txt").rename("other.txt")
+    for command in ("train", "evaluate", "diagnose", "chunks"):
+        assert run(command, status=1).stderr == refused
+    Path("dataset.txt").write_text("the rest is silence\n" * 60)  # the same text after all
+    assert "note:" not in run("train", "--steps", 1).stderr
+    run("train", "--dataset", "-", "--steps", 1, text="the rest is silence\n" * 60)
+    Path("dataset.txt").write_text(TEXT)
+    assert told in run("train", "--dataset", "dataset.txt", "--steps", 1).stderr
     Path("texts").mkdir()
     Path("texts/one.txt").write_text(TEXT)
     run("train", "--dataset", "texts", "--steps", 1)

@@ -1,6 +1,7 @@
 """Training: exact resuming, independence of threads and of the split into micro-batches, learning, and guards."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from femto import checkpoint, data, kernels, tokenizers
 from femto.analysis.diagnosis import diagnose, find
 from femto.config import BLOCKS, POSITIONAL_ENCODINGS, PRESETS, ModelConfig, TrainConfig
-from femto.errors import ConfigError, DataError, TrainingError
+from femto.errors import CheckpointError, ConfigError, DataError, TrainingError
 from femto.model import Graph, Model, activation_floats
 from femto.optimizers.schedule import learning_rate
 from femto.training import Trainer, evaluate
+from femto.training.overfitting import best
 from femto.training.partitioning import activation_bytes, partition
 from femto.training.session import OutOfPatience, Saved, Session, Validation, best_path
 
@@ -291,6 +293,26 @@ def test_the_best_validation_is_kept_told_and_found_and_patience_ends_the_run_ac
     ended = [event for event in events if isinstance(event, OutOfPatience)]
     assert [event.step for event in ended] == [validations[lowest].step + 60] == [patient.history.num_steps]
     assert checkpoint.load(again).history.num_steps == patient.history.num_steps
+
+
+def test_a_copy_replaces_no_file_that_is_no_model_and_a_best_that_was_not_kept_is_told(tmp_path):
+    path = tmp_path / "model.dat"
+    for name, options in (("model.best.dat", {"best_path": best_path(str(path))}), ("model-40.dat", {"snapshot_every": 20})):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(CheckpointError, match=f"{name} is there and is no femto model"):
+            overfitted(path, 60, **options)
+        assert (tmp_path / name).read_text() == "mine" and not path.exists()
+        (tmp_path / name).unlink()
+    made, _ = overfitted(path, 60)
+    step, loss = best(made.history)
+    text = data.from_text("text", LITTLE, made.tokenizer)
+    (note,) = Session(made, text, str(path), best_path="gone.dat").notes()
+    assert note.startswith(f"gone.dat is not there: the best validation so far, {loss:.4f} at step {step}, was not kept")
+    made.training = replace(made.training, validation_split=0.2)
+    assert not any("gone.dat" in note for note in Session(made, text, str(path), best_path="gone.dat").notes())
+    (tmp_path / "model.best.dat").write_bytes(path.read_bytes())
+    made, _ = overfitted(path, 20, best_path=best_path(str(path)))  # a model is replaced
+    assert made.history.num_steps == 80
 
 
 def test_validations_of_another_text_or_part_are_no_measure_and_of_many_the_best_stays(tmp_path):

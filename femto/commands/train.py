@@ -285,7 +285,9 @@ def train(
             rewarm=rewarm,
         )
         steps_before = loaded.history.num_steps
-        progress, stop = Progress(steps, quiet), StopRequest()
+        helps = [] if keep_best else ["--keep-best keeps the best model"]
+        helps += [] if patience else ["--patience ends such a run"]
+        progress, stop = Progress(steps, quiet, advice=", ".join(helps)), StopRequest()
         last: dict[str, Any] = {}
         ended = False
         counts = {"skipped_steps": 0, "spikes": 0}
@@ -354,6 +356,9 @@ def _print(result: dict[str, Any], history: "History", until: int | None, on_non
     stopped = f"stopped by {result['stopped_by']} " if result["stopped_by"] else ""
     skipped = f", {result['skipped_steps']:,} skipped" if result["skipped_steps"] else ""
     steps = f"{counted(result['steps'], 'step')}{skipped}, {history.num_steps:,} in all{recent_loss(history)}"
+    if until is not None and not result["steps"] and not result["steps_left"]:
+        click.echo(f"{result['model']}: {counted(history.num_steps, 'step')} already, of --until {until}; nothing to do")
+        return
     click.echo(f"{result['model']}: {stopped}after {steps}; saved")
     if result["stopped_by"] == "patience":
         return

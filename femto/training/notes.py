@@ -3,10 +3,11 @@
 from typing import Any
 
 from femto.checkpoint.history import History
-from femto.data import Dataset
+from femto.data import Dataset, spoken
 from femto.system.text import printable
 from femto.token_files import TokenIds
 from femto.training.leaks import shared_passages
+from femto.training.overfitting import best
 
 
 def other_text(history: History, dataset: Dataset) -> str | None:
@@ -15,8 +16,8 @@ def other_text(history: History, dataset: Dataset) -> str | None:
     before = sessions[-1]["dataset"] if sessions else {}
     if before.get("sha256") in (None, "", dataset.sha256):  # an imported model's has another hash
         return None
-    same_name = "what it holds has changed" if before["name"] == dataset.name else f"{dataset.name} is another text"
-    return printable(f"the last session trained on {before['name']}; {same_name}")
+    same_name = "what it holds has changed" if before["name"] == dataset.name else f"{spoken(dataset.name)} is another text"
+    return printable(f"the last session trained on {spoken(before['name'])}; {same_name}")
 
 
 def short_text(ids: TokenIds, num_tokens: int, name: str) -> str | None:
@@ -66,11 +67,26 @@ def trained_on_validation(history: History, dataset: Dataset, held_out: Dataset)
     share = shared_passages(held_out.ids, dataset.ids)
     if share:
         much = "all passages" if share == 1.0 else f"{share:.0%} of the passages"
-        where = f"{much} of {held_out.name} that were looked for stand in {dataset.name} too"
+        where = f"{much} of {spoken(held_out.name)} that were looked for stand in {spoken(dataset.name)} too"
         return f"{where}: the model is trained on text that it is validated on"
     if trained_on(history, held_out):
-        return f"an earlier session trained on {held_out.name}: the model has been trained on text that it is validated on now"
+        where = f"an earlier session trained on {spoken(held_out.name)}"
+        return f"{where}: the model has been trained on text that it is validated on now"
     return None
+
+
+def best_not_kept(history: History, dataset: Dataset, split: float, held_out: Dataset | None, path: str) -> str | None:
+    """What to know of the best validation so far, on what this session validates on, if its file is not there."""
+    sessions, kept = history.sessions(), best(history)
+    if kept is None:
+        return None
+    before = _held_out(sessions[-1])
+    if held_out is not None:
+        same = isinstance(before, dict) and before.get("sha256") == held_out.sha256
+    else:
+        same = before == split and sessions[-1]["dataset"].get("sha256") == dataset.sha256
+    lost = f"{path} is not there: the best validation so far, {kept[1]:.4f} at step {kept[0]:,}, was not kept"
+    return printable(f"{lost}; the file is made when one is better") if same else None
 
 
 def _split(session: dict[str, Any]) -> float:
@@ -92,5 +108,5 @@ def _held_out(session: dict[str, Any]) -> dict[str, Any] | float | None:
 
 def _called(held_out: dict[str, Any] | float) -> str:
     if isinstance(held_out, dict):
-        return str(held_out["name"])
+        return spoken(str(held_out["name"]))
     return f"the last {held_out:g} of the text" if held_out else "nothing"

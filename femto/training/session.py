@@ -9,7 +9,7 @@ from femto import checkpoint as checkpoints
 from femto import data
 from femto.checkpoint import Checkpoint
 from femto.data import Dataset
-from femto.errors import ConfigError
+from femto.errors import CheckpointError, ConfigError
 from femto.system.text import described
 from femto.training import notes
 from femto.training.ahead import Ahead, ahead
@@ -118,16 +118,20 @@ class Session:
         return described(self, self.checkpoint.model, steps=self.checkpoint.history.num_steps, **tokens, path=self.path)
 
     def notes(self) -> list[str]:
-        """What should be known before the losses are believed: another text than before, one too short, or validation on text
-        that the model is trained on. The texts are compared for the last, which takes about a second for 16 million tokens."""
+        """What should be known before the losses are believed: another text than before, one too short, validation on text that
+        the model is trained on, or a best model that was not kept. The texts are compared, which takes about a second for 16
+        million tokens."""
         history, dataset, held_out = self.checkpoint.history, self.dataset, self.held_out
+        split = self.checkpoint.training.validation_split
         found = [
             notes.other_text(history, dataset),
-            notes.other_validation(history, dataset, self.checkpoint.training.validation_split, held_out),
+            notes.other_validation(history, dataset, split, held_out),
             notes.short_text(self.training_ids, self.checkpoint.model.config.num_tokens, dataset.name),
         ]
         if held_out is not None:
             found.append(notes.trained_on_validation(history, dataset, held_out))
+        if self.best_path is not None and not os.path.exists(self.best_path):
+            found.append(notes.best_not_kept(history, dataset, split, held_out, self.best_path))
         return [note for note in found if note]
 
     def ahead(self, steps: int) -> Ahead:
@@ -150,6 +154,7 @@ class Session:
         for path in (self.path, self.best_path):
             if path is not None:
                 checkpoints.check_target(path)
+        self._check_copies(steps)
         checkpoint = self.checkpoint
         plan = self.ahead(steps)
         checkpoint.training = plan.training
@@ -187,6 +192,21 @@ class Session:
             raise
         if unsaved:
             yield self.save()
+
+    def _check_copies(self, steps: int) -> None:
+        """Raise CheckpointError if a copy of the model would replace a file that is none."""
+        done, copies = self.checkpoint.history.num_steps, [self.best_path]
+        if self.snapshot_every and self.path is not None:
+            first = done // self.snapshot_every + 1
+            copies += [
+                snapshot_path(self.path, number * self.snapshot_every)
+                for number in range(first, (done + steps) // self.snapshot_every + 1)
+            ]
+        for path in copies:
+            if path is not None and os.path.isfile(path) and not checkpoints.is_model(path):
+                raise CheckpointError(
+                    f"{path} is there and is no femto model, and a copy of the model would replace it; move it away"
+                )
 
     def _validation(self, step: int) -> Validation:
         """Validate, record it, and keep the model where it is the best."""

@@ -32,25 +32,45 @@ def load(path: Path, tokenizer: "Tokenizer", *, quiet: bool = False) -> "Dataset
 
 
 def path_of(given: Texts | None, history: "History | None") -> Path:
-    """The text that is given, else the last one of a model, else the first that is looked for. Raises DataError."""
+    """The text that is given, else the last one of a model, else the first that is looked for.
+
+    Raises DataError if the last one is not there, or cannot be read again and nothing else is found.
+    """
     from femto.training.last_dataset import last_dataset
 
-    return given or (last_dataset(history) if history else None) or FIRST_TEXT
+    found = given or (last_dataset(history) if history else None)
+    if found is None and history and history.sessions() and not os.path.exists(FIRST_TEXT):
+        raise _cannot_be_read_again(history)
+    return found or FIRST_TEXT
+
+
+def _cannot_be_read_again(history: "History") -> Exception:
+    from femto.data import spoken
+    from femto.errors import DataError
+    from femto.system.text import printable
+
+    name = printable(spoken(history.sessions()[-1]["dataset"]["name"]))
+    return DataError(f"the model's last data set, {name}, cannot be read again; --dataset names a text")
 
 
 def read(given: Texts | None, checkpoint: "Checkpoint", *, other: bool = True, quiet: bool = False) -> "Dataset":
     """`load` the text of a model, and say which it is, if it was not given.
 
-    other: say if a text that was not given is not that of the last training.
+    other: say if a text that was not given is not that of the last training. Raises DataError if that is not to be, for
+    training, and the last text cannot be read again: nobody asked for another one.
     """
+    from femto.training.last_dataset import last_dataset
     from femto.training.notes import other_text
 
     path = path_of(given, checkpoint.history)
     if given is None and path != FIRST_TEXT:
         _announce("the data set is {}, the last one of the model", path)
     found = load(path, checkpoint.tokenizer, quiet=quiet)
-    if given is None and other and (told := other_text(checkpoint.history, found)):
-        note(told)
+    if given is None and (told := other_text(checkpoint.history, found)):
+        if other:
+            note(told)
+        elif last_dataset(checkpoint.history) is None:
+            raise _cannot_be_read_again(checkpoint.history)
     return found
 
 

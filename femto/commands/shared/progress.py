@@ -22,8 +22,9 @@ PLAIN_SECONDS = 10.0  # and seconds: whichever comes first
 class Progress:
     """Shows events on standard error as they come."""
 
-    def __init__(self, steps: int, quiet: bool = False) -> None:
-        """steps: of all models together."""
+    def __init__(self, steps: int, quiet: bool = False, *, advice: str = "") -> None:
+        """steps: of all models together. advice: what helps against overfitting, where that is told."""
+        self.advice = f"; {advice}" if advice else ""
         self.total, self.done, self.quiet = steps, 0, quiet
         self.losses: dict[str, tuple[int, float]] = {}  # of each model: steps, and their smoothed loss
         self.started = self.last_line = time.monotonic()
@@ -49,8 +50,8 @@ class Progress:
             bits = f"{loss.bits_per_byte:.4f} bits a byte{for_unknown(loss)}"
             self.say(f"{prefix}step {event.step}: validation loss {loss.nats:.4f}, {bits}{best}")
             if event.overfitting:
-                told = f"{event.overfitting}; --keep-best keeps the best model, --patience ends such a run"
-                self.bar.say(f"{prefix}note: {told}")  # a note is no progress: not even quiet leaves it out
+                # A note is no progress: not even quiet leaves it out.
+                self.bar.say(f"{prefix}note: {event.overfitting}{self.advice}")
         elif isinstance(event, OutOfPatience):
             best = f"{event.best:.4f} at step {event.best_step:,}"
             self.say(f"{prefix}step {event.step}: out of patience; the best validation was {best}")
