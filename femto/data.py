@@ -145,6 +145,11 @@ def name_of(path: Paths) -> str:
     return name.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes, a history is UTF-8
 
 
+def spoken(name: str) -> str:
+    """The name of a text in a sentence: that of `-` is standard input."""
+    return "standard input" if name == "-" else name
+
+
 def read_text(path: str | os.PathLike[str]) -> str:
     """A UTF-8 file as text. Raises DataError; for one that is not UTF-8, it says what it seems to be and what converts it."""
     content = read_bytes(path)

@@ -20,8 +20,10 @@ def note(text: str) -> None:
 
 def unknown_note(count: int, total: int, what: str) -> None:
     """Say on standard error how many of a text's tokens the tokenizer does not know, and what to do where they are many."""
+    from femto.data import spoken
+
     if count:
-        what = "standard input" if what == "-" else what
+        what = spoken(what)
         share = f"{count / total:.2%} of {what} is <unk>, {count:,} of {counted(total, 'token')}"
         advice = "; a model made with --tokenizer char or bpe from this text, or with --tokenizer byte, can tell them apart"
         advice = advice if count >= MUCH_UNKNOWN * total else ""
