@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from femto.checkpoint import Checkpoint
 from femto.errors import CheckpointError, ConfigError
-from femto.kernels import Floats
+from femto.kernels.arguments import Floats
 from femto.model import Decoder, Model
 from femto.system import random_numbers
 from femto.system.text import described

@@ -77,6 +77,14 @@ def test_the_next_run_rises_from_the_rate_of_the_last_step_and_the_optimiser_kee
     assert third == pytest.approx([0.003 - 0.00297 * 0.9**step for step in range(1, 13)])
 
 
+def test_a_run_that_begins_at_the_peak_falls_at_once():
+    made = new()
+    made.training = replace(made.training, decay_steps=0)
+    assert rates(made, 30)[-1] == 0.003
+    made.training = replace(made.training, decay_steps=None)
+    assert rates(made, 5) == pytest.approx([0.003, 0.0022575, 0.001515, 0.0007725, 0.00003])
+
+
 @pytest.mark.parametrize("training", [{}, {"decay_steps": 0}, {"decay_steps": 20}, AS_BEFORE, {"schedule": "life"}])
 @pytest.mark.parametrize("rewarm", [False, True])
 def test_a_run_that_is_stopped_anywhere_and_goes_on_to_its_last_step_is_the_same_run(training, rewarm, tmp_path):

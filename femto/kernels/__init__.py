@@ -19,12 +19,18 @@ array([[1., 2.],
        [3., 4.]], dtype=float32)
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from femto._kernels import core
+from femto.kernels.arguments import Dropout, Floats, Integers, empty_like, shape_of
+from femto.kernels.attention import (
+    attention_backward,
+    attention_decode,
+    attention_forward,
+    cache_store,
+    rotary,
+    rotary_tables,
+)
 from femto.kernels.tape import Live, Tape, run_parts
 from femto.kernels.threads import apply_environment, has_openmp, isa, num_threads, set_isa, set_num_threads, supported_isas
 from femto.kernels.timing import KernelCall, TimingHook, set_timing_hook
@@ -66,35 +72,9 @@ __all__ = [
     "tree_sum",
 ]
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int32]
-
 LAYER_NORM_EPSILON = 1e-5
 
 apply_environment()
-
-
-class Dropout(NamedTuple):
-    """Which numbers a mask drops: a pure function of these four and of row and column (Philox4x32-7 counters)."""
-
-    probability: float = 0.0  # of dropping, 0 <= p < 1, drawn in steps of 2^-16; kept values are scaled by 1/(1-p)
-    seed: int = 0  # 64-bit key
-    step: int | Live = 0  # 32-bit counter: the training step
-    site: int = 0  # 32-bit counter: which mask of the step
-
-
-NO_DROPOUT = Dropout()
-
-
-def _empty_like(x: Floats) -> Floats:
-    return np.empty(np.shape(x), np.float32)
-
-
-def _shape(x: Floats, name: str, dimensions: int) -> tuple[int, ...]:
-    shape = np.shape(x)
-    if len(shape) != dimensions:
-        raise ValueError(f"{name}: expected {dimensions} dimensions, got shape {shape}")
-    return shape
 
 
 def matmul(
@@ -126,8 +106,8 @@ def matmul(
     if out is None:
         if accumulate:
             raise ValueError("accumulate: there is no `out` to add to; pass one, such as np.zeros")
-        rows = _shape(a, "a", 2)[1 if transpose_a else 0]
-        columns = _shape(b, "b", 2)[0 if transpose_b else 1]
+        rows = shape_of(a, "a", 2)[1 if transpose_a else 0]
+        columns = shape_of(b, "b", 2)[0 if transpose_b else 1]
         out = np.empty((rows, columns), np.float32)
     if accumulate:
         if residual is not None:
@@ -151,7 +131,7 @@ def layer_norm_forward(
     Returns out, and mean and rstd = 1/sqrt(variance + epsilon), one a row, which the backward pass needs. `out` may be x.
     """
     rows = np.shape(x)[:-1]
-    out = _empty_like(x) if out is None else out
+    out = empty_like(x) if out is None else out
     mean = np.empty(rows, np.float32) if mean is None else mean
     rstd = np.empty(rows, np.float32) if rstd is None else rstd
     core.layer_norm_forward(out, mean, rstd, x, gain, bias, epsilon)
@@ -173,140 +153,29 @@ def layer_norm_backward(
 
     dx may be `dout` or `residual`.
     """
-    dx = _empty_like(x) if dx is None else dx
+    dx = empty_like(x) if dx is None else dx
     core.layer_norm_backward(dx, dgain, dbias, dout, x, mean, rstd, gain, residual)
     return dx
 
 
 def gelu_forward(x: Floats, out: Floats | None = None) -> Floats:
     """out = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), any shape; `out` may be x. (Hendrycks and Gimpel 2016)"""
-    out = _empty_like(x) if out is None else out
+    out = empty_like(x) if out is None else out
     core.gelu_forward(out, x)
     return out
 
 
 def gelu_backward(dout: Floats, x: Floats, dx: Floats | None = None) -> Floats:
     """dx = dout * gelu'(x), any shape; dx may be `dout` or x."""
-    dx = _empty_like(x) if dx is None else dx
+    dx = empty_like(x) if dx is None else dx
     core.gelu_backward(dx, dout, x)
     return dx
 
 
 def exponential(x: Floats, out: Floats | None = None) -> Floats:
     """out = exp(x), any shape, as the kernels compute it: relative error below 2e-7, 0 below -87.3, the value of 88.3 above."""
-    out = _empty_like(x) if out is None else out
+    out = empty_like(x) if out is None else out
     core.exponential(out, x)
-    return out
-
-
-def rotary_tables(tokens: int, head_size: int, base: float = 10000.0) -> tuple[Floats, Floats]:
-    """Cosines and sines (T, hs // 2) of rotary positions: angle t / base^(2c/hs) (Su et al. 2021). An odd head size leaves
-    its last column unrotated."""
-    if tokens < 0 or head_size < 0 or not base > 0:
-        raise ValueError(f"rotary_tables: expected sizes from 0 and a base above 0, got {tokens}, {head_size} and {base}")
-    pairs = head_size // 2
-    angles = np.outer(np.arange(tokens), float(base) ** (-2.0 * np.arange(pairs) / max(head_size, 1)))
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-
-
-def rotary(x: Floats, cosine: Floats, sine: Floats, num_heads: int, inverse: bool = False, first: int | Live = 0) -> Floats:
-    """Rotate x (R, d) in place: in each head, columns c and c + hs // 2 turn by the angle of the row's token.
-
-    Row r belongs to token (first + r) mod T of the tables (T, hs // 2). `inverse` turns back, which is the gradient.
-    """
-    tokens, columns = _shape(cosine, "cosine", 2)[0], _shape(x, "x", 2)[1]
-    if not 1 <= num_heads <= columns or columns % num_heads:
-        raise ValueError(f"x: {columns} columns do not divide into {num_heads} heads")
-    core.rotary(x, cosine, sine, tokens, num_heads, columns // num_heads, inverse, first)
-    return x
-
-
-def attention_forward(
-    qkv: Floats,
-    num_heads: int,
-    tokens: int,
-    out: Floats | None = None,
-    row_max: Floats | None = None,
-    row_scale: Floats | None = None,
-    *,
-    dropout: Dropout = NO_DROPOUT,
-    first_sequence: int | Live = 0,
-) -> tuple[Floats, Floats, Floats]:
-    """Causal multi-head attention: softmax(Q K^T / sqrt(hs)) V for every head, keys no later than the query.
-
-    qkv (B*T, 3d): queries, keys, values, each H blocks of hs columns. out (B*T, d). row_max and row_scale (B, H, T) are the
-    largest product q.k of each query and 1/sum of its row, kept for the backward pass; the T x T scores are never stored as a
-    whole. Queries and keys come rotated where positions are rotary. dropout acts on the probabilities; `first_sequence` places
-    sequence 0 in the whole batch, so that micro-batches draw the masks of the whole.
-    """
-    batch, head_size = _attention_shape(qkv, num_heads, tokens)
-    out = np.empty((batch * tokens, num_heads * head_size), np.float32) if out is None else out
-    row_max = np.empty((batch, num_heads, tokens), np.float32) if row_max is None else row_max
-    row_scale = np.empty((batch, num_heads, tokens), np.float32) if row_scale is None else row_scale
-    core.attention_forward(out, row_max, row_scale, qkv, batch, tokens, num_heads, head_size, *dropout, first_sequence)
-    return out, row_max, row_scale
-
-
-def attention_backward(
-    dout: Floats,
-    qkv: Floats,
-    out: Floats,
-    row_max: Floats,
-    row_scale: Floats,
-    num_heads: int,
-    tokens: int,
-    dqkv: Floats | None = None,
-    *,
-    dropout: Dropout = NO_DROPOUT,
-    first_sequence: int | Live = 0,
-) -> Floats:
-    """dqkv (B*T, 3d) of `attention_forward`, from dout (B*T, d) and what the forward pass returned."""
-    batch, head_size = _attention_shape(qkv, num_heads, tokens)
-    dqkv = np.empty(np.shape(qkv), np.float32) if dqkv is None else dqkv
-    core.attention_backward(
-        dqkv,
-        dout,
-        out,
-        row_max,
-        row_scale,
-        qkv,
-        batch,
-        tokens,
-        num_heads,
-        head_size,
-        *dropout,
-        first_sequence,
-    )
-    return dqkv
-
-
-def _attention_shape(qkv: Floats, num_heads: int, tokens: int) -> tuple[int, int]:
-    shape = np.shape(qkv)
-    heads_fit = len(shape) == 2 and 1 <= num_heads <= shape[1] and not shape[1] % (3 * num_heads)
-    if not heads_fit or tokens < 1 or shape[0] % tokens:
-        raise ValueError(f"qkv: shape {shape} is not (B*T, 3*H*hs) with T = {tokens} and H = {num_heads}")
-    return shape[0] // tokens, shape[1] // (3 * num_heads)
-
-
-def cache_store(qkv: Floats, keys: Floats, values: Floats, first: int | Live = 0) -> None:
-    """Put the keys and values of rows qkv (R, 3d) into a cache, as those of tokens first … first+R-1.
-
-    keys (H, hs, capacity) and values (H, capacity, hs rounded up to 16), as `attention_decode` reads them. Keys are already
-    rotated where positions are rotary.
-    """
-    heads, head_size, capacity = _shape(keys, "keys", 3)
-    core.cache_store(qkv, keys, values, heads, head_size, capacity, first)
-
-
-def attention_decode(query: Floats, keys: Floats, values: Floats, length: int | Live, out: Floats | None = None) -> Floats:
-    """Attention of one new query (d,) over a cache of its first `length` tokens; out (d,).
-
-    keys (H, hs, capacity) and values (H, capacity, hs rounded up to 16), capacity a multiple of 16; queries and keys are
-    already rotated where positions are rotary.
-    """
-    heads, head_size, capacity = _shape(keys, "keys", 3)
-    out = np.empty(heads * head_size, np.float32) if out is None else out
-    core.attention_decode(out, query, keys, values, heads, head_size, length, capacity)
     return out
 
 
@@ -322,7 +191,7 @@ def cross_entropy(
     dlogits = gradient_scale * (softmax(logits) - onehot(target)); may be `logits` itself. Stable for any finite logits. A
     target of -1 is left out: loss 0, gradient 0.
     """
-    losses = np.empty(_shape(logits, "logits", 2)[0], np.float32) if losses is None else losses
+    losses = np.empty(shape_of(logits, "logits", 2)[0], np.float32) if losses is None else losses
     core.cross_entropy(losses, dlogits, logits, targets, gradient_scale)
     return losses
 
@@ -331,16 +200,18 @@ def embedding_forward(
     table: Floats, tokens: Integers, out: Floats | None = None, positions: Floats | None = None, first: int | Live = 0
 ) -> Floats:
     """out (R, d) = table[token] (V, d), plus positions (T, d) at (first + row) mod T when given."""
-    columns = _shape(table, "table", 2)[1]
+    columns = shape_of(table, "table", 2)[1]
     out = np.empty((np.size(tokens), columns), np.float32) if out is None else out
-    context = 1 if positions is None else _shape(positions, "positions", 2)[0]
+    context = 1 if positions is None else shape_of(positions, "positions", 2)[0]
     core.embedding_forward(out, table, positions, tokens, context, first)
     return out
 
 
 def embedding_backward(dout: Floats, tokens: Integers, dtable: Floats, dpositions: Floats | None = None) -> None:
     """dtable[token] += dout (R, d), and dpositions[row mod T] += dout when given."""
-    core.embedding_backward(dtable, dpositions, dout, tokens, 1 if dpositions is None else _shape(dpositions, "dpositions", 2)[0])
+    core.embedding_backward(
+        dtable, dpositions, dout, tokens, 1 if dpositions is None else shape_of(dpositions, "dpositions", 2)[0]
+    )
 
 
 def dropout(
@@ -354,7 +225,7 @@ def dropout(
         raise ValueError("x: expected rows, got a single number")
     if not isinstance(settings, Dropout):
         raise TypeError(f"settings: expected a Dropout, got {type(settings).__name__}")
-    out = _empty_like(x) if out is None else out
+    out = empty_like(x) if out is None else out
     core.dropout(out, x, residual, np.shape(x)[-1], *settings, first_row)
     return out
 

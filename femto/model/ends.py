@@ -7,7 +7,8 @@ import numpy as np
 
 from femto import kernels
 from femto.config import ModelConfig
-from femto.kernels import Integers, Live
+from femto.kernels import Live
+from femto.kernels.arguments import Integers
 from femto.model.buffers import Floats
 from femto.model.linear import Linear, Tensors
 from femto.model.norms import NORM_CLASSES

@@ -1,8 +1,7 @@
 """The feed-forward half of a layer."""
 
-from femto import kernels
 from femto.config import ModelConfig
-from femto.kernels import Dropout
+from femto.kernels.arguments import NO_DROPOUT, Dropout
 from femto.model.buffers import Floats
 from femto.model.linear import Linear, Pass, Tensors, dropped_backward, project
 from femto.model.workspace import Workspace
@@ -25,7 +24,7 @@ class FeedForward:
         self.dinner = workspace.gradient("dinner", rows, 4 * d)
 
     def _mask(self, run: Pass) -> Dropout:
-        return run.mask(self.layer, 2) if self.dropout else kernels.NO_DROPOUT
+        return run.mask(self.layer, 2) if self.dropout else NO_DROPOUT
 
     def forward(self, x: Floats, residual: Floats, out: Floats, run: Pass) -> Floats:
         """out (R, d) = residual + dropout(feed-forward(x)); dropout only where the block has it."""

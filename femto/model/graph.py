@@ -8,7 +8,8 @@ import numpy as np
 
 from femto.config import ModelConfig
 from femto.errors import ConfigError
-from femto.kernels import Integers, Live, Tape
+from femto.kernels import Live, Tape
+from femto.kernels.arguments import Integers
 from femto.kernels.loop_threads import LoopThreads
 from femto.model.attention import KeyValueCache
 from femto.model.blocks import BLOCK_CLASSES, Block

@@ -11,7 +11,8 @@ recorded, whatever the size of the batch.
 import numpy as np
 
 from femto import kernels
-from femto.kernels import Integers, Live, Tape
+from femto.kernels import Live, Tape
+from femto.kernels.arguments import Integers
 from femto.kernels.loop_threads import LoopThreads
 from femto.model.buffers import Floats, aligned
 from femto.model.graph import Graph

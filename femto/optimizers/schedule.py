@@ -66,11 +66,13 @@ def settled(config: TrainConfig, step: int, steps: int) -> TrainConfig:
 
     A decay without a length of its own ends with the run. A warm-up without one takes a tenth of the decay that the settings
     name, else of the run; 100 steps at most, and 10 at least where the run is not the model's first.
+    A run that begins at the peak has none.
     """
     length, warmup, decay = step + steps - config.run_start, config.warmup_steps, config.decay_steps
     if warmup is None:
         least = REWARM_STEPS if config.run_start else 1
-        warmup = min(WARMUP_STEPS, max(least, math.ceil((decay or length) / WARMUP_SHARE)))
+        at_peak = config.run_start > 0 and config.run_rate >= config.learning_rate
+        warmup = 1 if at_peak else min(WARMUP_STEPS, max(least, math.ceil((decay or length) / WARMUP_SHARE)))
     config = replace(config, warmup_steps=warmup)
     return replace(config, decay_steps=max(1, length - _warmup_steps(config))) if decay is None else config
 
