@@ -3,7 +3,7 @@
     python benches/performance.py record TABLE … --processor "NAME"    # nothing else running; without TABLE, all that can be
     python benches/performance.py page                                 # the marked parts of docs/performance.md and README.md
 
-A record takes the place of an older one of the same table and processor. `compare` and `compare-keep-memory` need a Python with
+A record takes the place of an older one of the same table and processor. `compare` needs a Python with
 PyTorch (--python), `time-to-loss` also needs the Shakespeare text (--data). `recipe-search` was a study by hand: nothing here
 measures it.
 """
@@ -58,8 +58,8 @@ def from_script(options: argparse.Namespace, script: str, *arguments: str) -> An
         return json.loads(file.read_bytes())
 
 
-def compare(options: argparse.Namespace, *more: str) -> tuple[list[Row], dict[str, str]]:
-    arguments = [*options.rows, "--python", options.python, "--rounds", str(options.rounds), *more]
+def compare(options: argparse.Namespace) -> tuple[list[Row], dict[str, str]]:
+    arguments = [*options.rows, "--python", options.python, "--rounds", str(options.rounds)]
     arguments += ["--steps", str(options.steps)] if options.steps else []
     arguments += ["--alone"] if options.alone else []
     measured = from_script(options, "compare_pytorch.py", *arguments)
@@ -180,7 +180,6 @@ def generation(options: argparse.Namespace) -> tuple[list[Row], dict[str, str]]:
 
 MEASURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], dict[str, str]]]] = {
     "compare": compare,
-    "compare-keep-memory": lambda options: compare(options, "--keep-memory"),
     "time-to-loss": time_to_loss,
     "roofline": roofline,
     "kernels": kernels,

@@ -89,12 +89,6 @@ TABLES = {
     for table in (
         Table("compare", "row", experiment, comparison()),
         Table(
-            "compare-keep-memory",
-            "row",
-            experiment,
-            {"fastest of them / femto": ratios, "femto, of peak": of("femto", share("fraction_of_peak"))},
-        ),
-        Table(
             "time-to-loss",
             "framework",
             lambda row: f"{row['framework']}, round {row['round']}",
