@@ -213,6 +213,11 @@ def commit() -> str:
     return said.strip()
 
 
+def described(options: argparse.Namespace) -> str:
+    """What an earlier record says of this processor's machine."""
+    return next((old["machine"] for old in read(options.records) if old["processor"] == options.processor and old["machine"]), "")
+
+
 def record(options: argparse.Namespace) -> None:
     """Measure the tables one after another, and write down each as it ends."""
     import numpy
@@ -229,7 +234,7 @@ def record(options: argparse.Namespace) -> None:
             "processor": options.processor,
             "isa": kernels.isa(),
             "cores": kernels.num_threads(),  # those that were used
-            "machine": options.machine,
+            "machine": options.machine or described(options),
             "date": datetime.date.today().isoformat(),
             "commit": measured_commit,
             "versions": {
@@ -254,7 +259,9 @@ def main() -> None:
     recording = commands.add_parser("record")
     recording.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(MEASURES)} [all that can be measured]")
     recording.add_argument("--processor", default=processor(), help="its name in the tables [what the machine says: %(default)s]")
-    recording.add_argument("--machine", default="", help="caches, memory and system, for the page's list of machines")
+    recording.add_argument(
+        "--machine", default="", help="caches, memory and system, for the page's list of machines [as an earlier record of it]"
+    )
     recording.add_argument("--commit", help="what is measured [HEAD, without changes]")
     recording.add_argument("--python", default=sys.executable, help="a Python that has torch and perhaps jax [this one]")
     recording.add_argument("--data", help="the Shakespeare text, for time-to-loss")

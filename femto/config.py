@@ -21,12 +21,8 @@ ROLES = ("embedding", "matrix", "gain", "bias", "head")  # of tensors: femto.mod
 LATEST_NUMERICS = 1
 
 CHOICES = ("block", "positional_encoding", "initializer", "norm", "decay", "schedule", "optimizer")  # fields: one of several
-AUTO: dict[str, int | None] = {
-    "micro_batch_size": 0,
-    "warmup_steps": None,
-    "decay_steps": None,
-    "parts": 0,
-}  # fields: what "auto" is there
+# Fields, and what "auto" is there:
+AUTO: dict[str, int | None] = {"micro_batch_size": 0, "warmup_steps": None, "decay_steps": None, "parts": 0}
 
 PARTS = tuple(2**power for power in range(7))  # the numbers of parts that a batch may have
 MAX_TOKENS = 65_536

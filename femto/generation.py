@@ -44,9 +44,7 @@ class Generated:
     text: str  # what it adds to the text; empty while a character is not complete, or a stop text may have begun
     probabilities: NDArray[np.float64]  # (V,) the model's, before temperature and cuts
     data: bytes  # the text as bytes: exact where these are not UTF-8, which the text shows as U+FFFD
-    finish_reason: str | None = (
-        None  # of the last token: "stop", a stop text has come; "length", these are all that were asked for
-    )
+    finish_reason: str | None = None  # of the last: "stop", a stop text has come; "length", all that were asked for
 
     def __repr__(self) -> str:
         probability = round(float(self.probabilities[self.token]), 4)
@@ -87,6 +85,11 @@ def next_logits(model: Model, ids: list[int], context_shift: int | None = None) 
     shift = max(1, context // 2) if context_shift is None else context_shift
     if not 1 <= shift <= context:
         raise ConfigError(f"context_shift must be from 1 to the context of {context} tokens, got {shift}", "context_shift")
+    return _next_logits(model, ids, shift)
+
+
+def _next_logits(model: Model, ids: list[int], shift: int) -> Iterator[Floats]:
+    context = model.config.num_tokens
     decoder, start = Decoder(model), max(0, len(ids) - context)
     yield decoder.prefill(np.array(ids[start:], np.int32))
     while True:
@@ -115,12 +118,17 @@ def generate(
     is no part of the text that is yielded. The name of a token, such as `<|endoftext|>`, is its text.
 
     An empty prompt starts as after a newline, where the tokenizer has one. Prompts longer than the context are read from
-    their end; bytes need not be UTF-8. Raises CheckpointError if a logit is not finite, ConfigError if a stop text is empty.
+    their end; bytes need not be UTF-8. Raises ConfigError, before the first token is asked for, if a stop text is empty or
+    context_shift out of range; CheckpointError if a logit is not finite.
     """
-    tokenizer = checkpoint.tokenizer
-    decoder = StreamDecoder(tokenizer, stop)
-    ids = tokenizer.encode(prompt or "\n").tolist()
-    logits_after = next_logits(checkpoint.model, ids, context_shift)
+    decoder = StreamDecoder(checkpoint.tokenizer, stop)
+    ids = checkpoint.tokenizer.encode(prompt or "\n").tolist()
+    return _generate(next_logits(checkpoint.model, ids, context_shift), ids, decoder, count, sampling)
+
+
+def _generate(
+    logits_after: Iterator[Floats], ids: list[int], decoder: StreamDecoder, count: int, sampling: Sampling
+) -> Iterator[Generated]:
     for index in range(count):
         logits = next(logits_after)
         if not np.isfinite(logits).all():

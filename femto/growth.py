@@ -24,6 +24,7 @@ from femto.model.buffers import Floats
 from femto.model.ends import sinusoids
 from femto.model.tensors import Tensor, View
 from femto.optimizers.schedule import anew
+from femto.system.text import counted
 from femto.tokenizers import BpeTokenizer, Tokenizer
 
 NEW_SHARE = 1e-5  # of the probability of its first piece, which tokens that are added have at first: no loss shows it
@@ -119,7 +120,7 @@ def insert_layer(checkpoint: Checkpoint, index: int, seed: int = 0) -> Checkpoin
     layers = old.config.num_layers
     if not 0 <= index <= layers:
         raise ConfigError(
-            f"insert_at must be from 0 to {layers}, as the model has {layers} layer{'s' * (layers != 1)}; got {index}",
+            f"insert_at must be from 0 to {layers}, as the model has {counted(layers, 'layer')}; got {index}",
             "insert_at",
         )
     config = replace(old.config, num_layers=layers + 1)

@@ -45,7 +45,7 @@ def test_each_token_follows_from_the_tokens_that_the_context_holds(made, prompt,
 @pytest.mark.parametrize("shift", [0, -1, 13])
 def test_a_context_cannot_shift_by_more_than_it_holds(made, shift):
     with pytest.raises(ConfigError, match="context_shift must be from 1 to the context of 12 tokens"):
-        ids(made, "ab", 1, Sampling(0.0), context_shift=shift)
+        generate(made, "ab", 0, Sampling(0.0), context_shift=shift)  # and not when the first token is asked for
 
 
 def test_temperature_top_k_and_top_p_cut_as_they_say():

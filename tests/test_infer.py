@@ -108,6 +108,7 @@ def test_a_special_token_stops_by_its_name_and_what_cannot_come_is_told(tmp_path
         (["--prompt-file", "."], 1, "cannot read the prompt: not a regular file; `-` reads standard input"),
         (["a", "--stop", ""], 2, "--stop must not be empty"),
         (["a", "--num-samples", "0"], 2, "--num-samples"),
+        (["a", "b", "--context-shift", "999"], 2, "--context-shift must be from 1 to the context of"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_printed(model, arguments, status, message):

@@ -129,6 +129,10 @@ def test_the_cache_gives_the_logits_of_the_whole_sequence(block, encoding):
     assert_close(decoder.prefill(tokens[:7]), whole[6])
     for place in range(7, 20):
         assert_close(decoder.decode(int(tokens[place])), whole[place])
+    for length in (7, 7, 20, 1, 7):  # anew, in the same buffers and in others
+        assert_close(decoder.prefill(tokens[:length]), whole[length - 1])
+        if length < 20:
+            assert_close(decoder.decode(int(tokens[length])), whole[length])
 
 
 def test_parameter_count_follows_the_formula_of_the_specification():

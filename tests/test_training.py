@@ -303,9 +303,15 @@ def test_a_copy_replaces_no_file_that_is_no_model_and_a_best_that_was_not_kept_i
             overfitted(path, 60, **options)
         assert (tmp_path / name).read_text() == "mine" and not path.exists()
         (tmp_path / name).unlink()
-    made, _ = overfitted(path, 60)
-    step, loss = best(made.history)
+    for name in ("model-50.dat", "model-80.dat", "other-40.dat"):  # no copy of this run has such a name
+        (tmp_path / name).write_text("mine")
+    made, _ = overfitted(path, 60, snapshot_every=20)
+    assert checkpoint.load(tmp_path / "model-40.dat").history.num_steps == 40
+    assert {(tmp_path / name).read_text() for name in ("model-50.dat", "model-80.dat", "other-40.dat")} == {"mine"}
     text = data.from_text("text", LITTLE, made.tokenizer)
+    with pytest.raises(CheckpointError, match=r"model-80\.dat is there and is no femto model"):  # at once
+        next(Session(made, text, str(path), snapshot_every=1).run(4_000_000_000))
+    step, loss = best(made.history)
     (note,) = Session(made, text, str(path), best_path="gone.dat").notes()
     assert note.startswith(f"gone.dat is not there: the best validation so far, {loss:.4f} at step {step}, was not kept")
     made.training = replace(made.training, validation_split=0.2)

@@ -206,7 +206,7 @@ cdef class Tape:
 
 cdef void *grown(void *memory, int64_t count, size_t size) except NULL:
     """Memory for one more element after `count`: doubled whenever that is a power of two."""
-    if count & (count - 1) if count else False:
+    if count > 0 and count & (count - 1):
         return memory
     cdef void *larger = realloc(memory, size * <size_t>(2 * count if count else 1))
     if larger == NULL:
@@ -216,7 +216,7 @@ cdef void *grown(void *memory, int64_t count, size_t size) except NULL:
 
 def run_parts(list tapes):
     """tapes[worker][part], lists: run every part once, on whichever worker is free."""
-    cdef int64_t workers = len(tapes), parts, worker, part, taken = 0, i
+    cdef int64_t workers = len(tapes), parts, worker, taken = 0, i
     cdef femto_clock clock = NULL
     cdef int status
     cdef Tape tape

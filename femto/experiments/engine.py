@@ -28,6 +28,7 @@ from femto.experiments.recipe import Init, InitWith, InsertHead, InsertLayer, Ke
 from femto.experiments.sources import GENERATORS, Source
 from femto.experiments.state import STATE, State, folder_of, read_state
 from femto.system import files, memory
+from femto.system.text import counted
 from femto.tokenizers import BpeTokenizer, Tokenizer
 from femto.training import Step
 from femto.training.metrics import Metrics, drop_unsaved
@@ -377,7 +378,7 @@ def describe(stage: Stage, models: int = 1) -> str:
     if isinstance(stage, Train):
         which = f", {models} models" if models > 1 else f", {stage.models}" if stage.models != "*" else ""
         copy = f", copied as {stage.snapshot}" if stage.snapshot else ""
-        return f"train {stage.steps:,} step{'s' * (stage.steps != 1)}{which}{more}{copy}"
+        return f"train {counted(stage.steps, 'step')}{which}{more}{copy}"
     if isinstance(stage, InsertLayer):
         return f"insert a layer at {stage.at}" + (f" into {stage.copies} copies" if stage.copies > 1 else "")
     if isinstance(stage, InsertHead):

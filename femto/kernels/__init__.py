@@ -209,9 +209,8 @@ def embedding_forward(
 
 def embedding_backward(dout: Floats, tokens: Integers, dtable: Floats, dpositions: Floats | None = None) -> None:
     """dtable[token] += dout (R, d), and dpositions[row mod T] += dout when given."""
-    core.embedding_backward(
-        dtable, dpositions, dout, tokens, 1 if dpositions is None else shape_of(dpositions, "dpositions", 2)[0]
-    )
+    num_tokens = 1 if dpositions is None else shape_of(dpositions, "dpositions", 2)[0]
+    core.embedding_backward(dtable, dpositions, dout, tokens, num_tokens)
 
 
 def dropout(

@@ -13,9 +13,7 @@ from typing import ParamSpec, TypeVar
 from femto.kernels.threads import free_threads, num_threads, use_threads
 
 WINDOW = 0.1  # seconds of pieces that are judged together: the system counts the time of a running thread in milliseconds
-LONG = (
-    0.25  # seconds of a first piece: it touches memory first, which does not matter in a piece so long, so that it is judged, too
-)
+LONG = 0.25  # seconds of a first piece that is judged, too: that it touches memory first does not matter in one so long
 SHORT, UNTIMED = 0.001, 7  # after a piece of fewer seconds, so many are not timed: timing takes a microsecond or two
 SLOW = 1.1  # times the fastest: more threads are taken until they are so slow
 VERY_SLOW = 3.0  # times the fastest: so slow it is clear after one piece

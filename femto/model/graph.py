@@ -125,7 +125,7 @@ class Decoder:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.graph = Graph(model, 1, 1)
+        self.graph = self.window = Graph(model, 1, 1)  # window: what the last prefill ran through
         self.caches = [KeyValueCache(model.config) for _ in range(model.config.num_layers)]
         self.length = 0  # tokens in the cache
         self.loop = LoopThreads()  # whose pieces the decoded tokens are
@@ -142,25 +142,32 @@ class Decoder:
     def prefill(self, tokens: Integers) -> Floats:
         """Start anew with these tokens (N,) int32, at least one and at most the context; logits (V,) after the last.
 
-        Raises TypeError, ValueError, and ConfigError for too few or too many tokens.
+        The memory of the logits is reused by the next call. Raises TypeError, ValueError, and ConfigError for too few or too many
+        tokens.
         """
-        graph = Graph(self.model, 1, len(tokens))
-        h = graph.embedding.forward(tokens, len(tokens))
-        for block, cache in zip(graph.blocks, self.caches, strict=True):
-            h = block.forward(h, Pass(len(tokens)))
-            block.attention.fill(cache, len(tokens))
-        self.length = len(tokens)
-        last: Floats = graph.head.forward(h)[-1]
-        return last
+        if self.window.tokens != len(tokens):  # a context that shifts has the same number of them again and again
+            self.window = Graph(self.model, 1, len(tokens))
+        return self.window.loop.piece(self._prefill, tokens)
 
     def decode(self, token: int) -> Floats:
-        """Append one token; logits (V,) after it. Raises ValueError for an unknown token, and when the context is full."""
+        """Append one token; logits (V,) after it, in the memory of the last ones. Raises ValueError for an unknown token, and
+        when the context is full.
+        """
         vocabulary = self.model.config.vocab_size
         if not 0 <= index(token) < vocabulary:
             raise ValueError(f"token: expected an id from 0 to {vocabulary - 1}, got {token}")
         if self.length == self.model.config.num_tokens:
             raise ValueError(f"the context of {self.length} tokens is full; prefill starts anew")
         return self.loop.piece(self._decode, token)
+
+    def _prefill(self, tokens: Integers) -> Floats:
+        h = self.window.embedding.forward(tokens, len(tokens))
+        for block, cache in zip(self.window.blocks, self.caches, strict=True):
+            h = block.forward(h, Pass(len(tokens)))
+            block.attention.fill(cache, len(tokens))
+        self.length = len(tokens)
+        logits: Floats = self.graph.head.forward(h[-1:])[0]
+        return logits
 
     def _decode(self, token: int) -> Floats:
         self._token[0], self._position.value = token, self.length

@@ -113,7 +113,7 @@ def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[s
         milliseconds = [1000.0 * step.seconds for step in trainer.steps(steps)]
     peak = conditions.peak_gflops
     flops = config.flops_per_token * training.batch_size * config.num_tokens
-    median = statistics.median(milliseconds)
+    median, cut = statistics.median(milliseconds), partition(config, training)
     gflops = flops / median / 1e6
     return {
         "median_ms": median,
@@ -125,8 +125,8 @@ def time_steps(config: ModelConfig, training: TrainConfig, steps: int) -> dict[s
         "peak_gflops": peak,
         "fraction_of_peak": gflops / peak,
         "tokens_per_second": 1000.0 * training.batch_size * config.num_tokens / median,
-        "parts": partition(config, training).parts,
-        "micro_batch_size": partition(config, training).micro_batch_size,
+        "parts": cut.parts,
+        "micro_batch_size": cut.micro_batch_size,
         **conditions.to_json(),
     }
 

@@ -1,6 +1,7 @@
 """A training session: steps with validation and saves between them, as a stream of events for whoever shows them."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -195,15 +196,15 @@ class Session:
 
     def _check_copies(self, steps: int) -> None:
         """Raise CheckpointError if a copy of the model would replace a file that is none."""
-        done, copies = self.checkpoint.history.num_steps, [self.best_path]
+        copies = [] if self.best_path is None else [self.best_path]
         if self.snapshot_every and self.path is not None:
-            first = done // self.snapshot_every + 1
-            copies += [
-                snapshot_path(self.path, number * self.snapshot_every)
-                for number in range(first, (done + steps) // self.snapshot_every + 1)
-            ]
+            done = self.checkpoint.history.num_steps
+            ahead = (
+                step for step in numbers_of_files(self.path) if done < step <= done + steps and step % self.snapshot_every == 0
+            )
+            copies += [snapshot_path(self.path, step) for step in ahead]
         for path in copies:
-            if path is not None and os.path.isfile(path) and not checkpoints.is_model(path):
+            if os.path.isfile(path) and not checkpoints.is_model(path):
                 raise CheckpointError(
                     f"{path} is there and is no femto model, and a copy of the model would replace it; move it away"
                 )
@@ -242,3 +243,14 @@ def snapshot_path(path: str, step: int) -> str:
     """Where the copy of a step is kept: model-500.dat for model.dat."""
     stem, ending = os.path.splitext(path)
     return f"{stem}-{step}{ending}"
+
+
+def numbers_of_files(path: str) -> set[int]:
+    """The numbers that end names, as `snapshot_path` has them, in the folder of a file. Raises CheckpointError."""
+    folder = os.path.dirname(path) or "."
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot look for copies of the model: {error.strerror}") from error
+    ends = (re.fullmatch(r".*-([1-9][0-9]{0,18})(\.[^.]*)?", name, re.DOTALL) for name in names)
+    return {int(end[1]) for end in ends if end}

@@ -16,8 +16,8 @@ FEMTO_KERNEL(attention_forward)
 
 typedef struct {
     femto_attention_forward_arguments forward; /* as they were, with what the forward pass wrote */
-    const float *dout; int64_t ld_dout;      /* (B*T, d) */
-    float *dqkv; int64_t ld_dqkv;            /* (B*T, 3d) */
+    const float *dout; int64_t ld_dout;        /* (B*T, d) */
+    float *dqkv; int64_t ld_dqkv;              /* (B*T, 3d) */
 } femto_attention_backward_arguments;
 FEMTO_KERNEL(attention_backward)
 
@@ -328,7 +328,6 @@ int FOR_ISA(attention_backward)(const femto_attention_backward_arguments *p) {
     return attention_run((attention_plan){.forward = &p->forward, .backward = p}, attention_backward_task, 10.0);
 }
 
-/* On the calling thread; the same bits as the last row of attention_forward. */
 /* A head of all rows. */
 static int cache_store_task(const void *arguments, int64_t h) {
     const femto_cache_store_arguments *p = arguments;
@@ -348,6 +347,7 @@ int FOR_ISA(cache_store)(const femto_cache_store_arguments *p) {
     return femto_parallel_for(p->heads, 4.0 * (double)(p->rows * p->heads * p->head_size), cache_store_task, p);
 }
 
+/* On the calling thread; the same bits as the last row of attention_forward. */
 int FOR_ISA(attention_decode)(const femto_attention_decode_arguments *p) {
     const int64_t head_size = p->head_size, length = p->length, capacity = p->capacity;
     const int64_t padded = ROUND_UP(head_size, 16), wide = ROUND_UP(length, 16);

@@ -9,7 +9,7 @@ void femto_record(void *tape) { recording = tape; }
 int femto_take(femto_tape *tape) { return !__atomic_exchange_n(&tape->busy, 1, __ATOMIC_ACQUIRE); }
 void femto_leave(femto_tape *tape) { __atomic_store_n(&tape->busy, 0, __ATOMIC_RELEASE); }
 
-int femto_run_tape(const femto_tape *tape, femto_clock clock) {
+static int run_tape(const femto_tape *tape, femto_clock clock) {
     for (int64_t i = 0; i < tape->call_count; i++) {
         femto_recorded *call = &tape->calls[i];
         if (clock) call->started = clock();
@@ -33,7 +33,7 @@ static int worker_task(const void *arguments, int64_t worker) {
     for (;;) {
         const int64_t part = __atomic_fetch_add(run->next, 1, __ATOMIC_RELAXED);
         if (part >= run->parts || status) break;
-        status = femto_run_tape(run->tapes[worker * run->parts + part], run->clock);
+        status = run_tape(run->tapes[worker * run->parts + part], run->clock);
     }
     femto_stay_on_thread(0);
     return status;

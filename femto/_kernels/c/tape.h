@@ -18,10 +18,7 @@ typedef struct {
 
 typedef double (*femto_clock)(void);
 
-/* Makes the calls of a tape in order; returns 0, or -1 for want of scratch memory. */
-int femto_run_tape(const femto_tape *tape, femto_clock clock);
-
-/* Runs every part once: tapes[worker * parts + part] is what `worker` runs for it, in memory that no other worker touches. A worker
+/* Runs every part once; returns 0, or -1 for want of scratch memory. tapes[worker * parts + part] is what `worker` runs for it, in memory that no other worker touches. A worker
  * that is free takes the next part; with more than one of them, kernels inside stay on their worker's thread. */
 int femto_run_parts(femto_tape *const *tapes, int64_t workers, int64_t parts, femto_clock clock);
 
