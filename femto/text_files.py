@@ -1,8 +1,8 @@
 """Files that are not the plain UTF-8 that they seem: what they look like, and what converts them.
 
 femto reads bytes as they are. What is not UTF-8 is noise to most tokenizers, so whoever reads a text is told. A guess is made
-where the bytes leave little doubt, else none: a mark at the beginning, the zero bytes of UTF-16, and for 8-bit and double-byte
-encodings that all of a piece can be decoded and gives the letters of that language.
+where the bytes leave little doubt, else none: a mark at the beginning, the zero bytes of UTF-16 and UTF-32, and for 8-bit and
+double-byte encodings that all of a piece can be decoded and gives the letters of that language.
 """
 
 # ruff: noqa: RUF001 (letters of many scripts)
@@ -51,9 +51,11 @@ BEGINNINGS = (  # the longer first
     (codecs.BOM_UTF16_LE, Guess.encoded("UTF-16, little-endian", "UTF-16")),
     (codecs.BOM_UTF16_BE, Guess.encoded("UTF-16, big-endian", "UTF-16")),
 )
-UTF_16 = {
+WITHOUT_MARK = {
     "utf-16-le": Guess.encoded("UTF-16, little-endian", "UTF-16LE"),
     "utf-16-be": Guess.encoded("UTF-16, big-endian", "UTF-16BE"),
+    "utf-32-le": Guess.encoded("UTF-32, little-endian", "UTF-32LE"),
+    "utf-32-be": Guess.encoded("UTF-32, big-endian", "UTF-32BE"),
 }
 IN_EVERY_TEXT = "[\n ,.，。、]"  # as pairs of bytes seldom elsewhere
 DAMAGED = Guess("UTF-8 with some bytes that are not", "iconv -c -f UTF-8 -t UTF-8 {file}")
@@ -88,7 +90,7 @@ def looks_like(content: bytes) -> Guess | None:
     if kind is not None:
         return Guess(kind.name, otherwise=kind.advice)
     sample = content[:SAMPLE_BYTES]
-    wide = _utf_16(sample) if b"\0" in sample else None
+    wide = _wide(sample) if b"\0" in sample else None
     if wide is not None:
         return wide
     try:
@@ -99,18 +101,18 @@ def looks_like(content: bytes) -> Guess | None:
     return MARK if content.startswith(codecs.BOM_UTF8) else None
 
 
-def _utf_16(sample: bytes) -> Guess | None:
-    """UTF-16 of the order of bytes that gives more spaces and stops, if those are one in a hundred and there is nothing odd."""
+def _wide(sample: bytes) -> Guess | None:
+    """What gives most spaces and stops of WITHOUT_MARK, if those are one in a hundred and there is nothing odd."""
     found: list[tuple[int, str, str]] = []
-    for codec in UTF_16:
+    for codec in WITHOUT_MARK:
         with suppress(UnicodeDecodeError):
             text = codecs.getincrementaldecoder(codec)().decode(sample)
             found.append((len(re.findall(IN_EVERY_TEXT, text)), codec, text))
     if not found:
         return None
-    common, codec, text = max(found)
+    common, codec, text = max(found)  # of UTF-16 and UTF-32 with as many the latter: the former has zeros between
     odd = sum(unicodedata.category(c) in ("Cn", "Co", "Cc") and c not in "\t\n\r\f" for c in text)
-    return UTF_16[codec] if common * 100 >= len(text) > 20 * odd else None
+    return WITHOUT_MARK[codec] if common * 100 >= len(text) > 20 * odd else None
 
 
 def _not_utf_8(sample: bytes) -> Guess | None:
@@ -142,7 +144,7 @@ def decoded(path: PathLike, content: bytes) -> str:
             raise DataError(f"{where}; if you know its encoding, {known}; the byte tokenizer takes any file") from error
         raise DataError(f"{where}: it looks like {guess.name}; {guess.advice(path)}") from error
     wide = looks_like(content[:SAMPLE_BYTES])
-    if wide is not None and wide in UTF_16.values():  # that of ASCII is UTF-8, too, with zeros
+    if wide is not None and wide in WITHOUT_MARK.values():  # that of ASCII is UTF-8, too, with zeros
         raise DataError(f"{path}: looks like {wide.name}; {wide.advice(path)}")
     return text
 

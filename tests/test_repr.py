@@ -8,6 +8,7 @@ import femto
 from femto import kernels, optimizers
 from femto.analysis.chunks import LossFile
 from femto.dummy_data import addition_dummy
+from femto.system.signals import StopRequest
 from femto.tokenizers import BpeTokenizer, StreamDecoder
 from femto.training import Spike
 
@@ -56,6 +57,8 @@ def objects(tmp_path_factory):
         "diagnosis": femto.diagnosis.diagnose(checkpoint, dataset),
         "losses": LossFile(tmp_path_factory.mktemp("losses") / "losses.json", checkpoint.model, dataset, 8),
         "dropout": kernels.Dropout(0.5),
+        "tape": kernels.Tape(),
+        "stop": StopRequest(),
     }
 
 
@@ -63,6 +66,7 @@ EXPECTED = {
     "untrained": r"Checkpoint\(Model\(.*\), CharTokenizer\(.*\), steps=0, optimizer=None\)",
     "checkpoint": r"Checkpoint\(Model\(.*\), CharTokenizer\(.*\), steps=1, optimizer=AdamW\(.*\)\)",
     "model": r"Model\(parameters=7024, V=16, T=8, d=16, L=2, H=2\)",
+    "stop": r"StopRequest\(None\)",
 }
 
 

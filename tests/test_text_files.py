@@ -39,7 +39,7 @@ def converted(path: Path, note: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "utf-8-sig"])
 def test_every_unicode_encoding_is_recognised_and_converted(codec: str, name: str, tmp_path: Path) -> None:
     path = tmp_path / "a text.txt"
     path.write_bytes(TEXTS[name].encode(codec))

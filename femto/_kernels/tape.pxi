@@ -107,6 +107,9 @@ cdef class Tape:
     def __len__(self):
         return self.tape.call_count
 
+    def __repr__(self):
+        return f"{type(self).__name__}(calls={self.tape.call_count})"
+
     def __enter__(self):
         if femto_recording() != NULL:
             raise RuntimeError("this thread records to another tape already" if femto_recording() != <void *>self else

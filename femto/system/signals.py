@@ -47,6 +47,9 @@ class StopRequest:
         self.number: int | None = None
         self._since = 0.0
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
     def __call__(self) -> bool:
         return self.number is not None
 
